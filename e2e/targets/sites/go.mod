@@ -1,0 +1,3 @@
+module heaptide.dev/targets/sites
+
+go 1.21
