@@ -1,0 +1,203 @@
+//! The policy document, its defaults and its bounds.
+
+use serde::{Deserialize, Serialize};
+
+/// One revision of the sampling policy of one session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Grows by one with every accepted change; 0 is the collector's own start-up policy.
+    pub revision: u64,
+    pub sources: Sources,
+    /// Mean bytes between two heap samples (`runtime.MemProfileRate`); `None` leaves the program's own.
+    pub sampling_rate_bytes: Option<u64>,
+    /// Whether the collector may write `runtime.MemProfileRate` in the watched process.
+    pub allow_rate_write: bool,
+    pub tiers: Tiers,
+    /// Whether event rows carry object addresses (about 4 more bytes an allocation).
+    pub addresses: bool,
+    /// Length of an aggregation tick.
+    pub tick_ms: u32,
+    pub budget: Budget,
+}
+
+/// Which classes of events are observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sources {
+    pub sampled_heap: bool,
+    pub gc: bool,
+    pub mappings: bool,
+}
+
+/// Which allocations are worth an event row of their own; the rest is only in the per-tick lifetime rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tiers {
+    /// At or above this size every allocation is sent.
+    pub always_from_bytes: u64,
+    /// From this size on, those whose `stack_trace_hash % 100` lies below `hashed_percent` are sent.
+    pub hashed_from_bytes: u64,
+    pub hashed_percent: u8,
+}
+
+/// What observing may cost; the collector enforces it alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// CPU of the collector in thousandths of one core.
+    pub collector_cpu_permille: u32,
+    pub collector_rss_bytes: u64,
+    /// Frames kept on disk while the hub is away.
+    pub spool_bytes: u64,
+}
+
+/// What an allocation of a given size and stack gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    EventRow,
+    AggregateOnly,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum PolicyError {
+    #[error("sampling rate of {got} bytes is out of range: expected {min} to {max}")]
+    SamplingRate { got: u64, min: u64, max: u64 },
+    #[error("tick of {got} ms is out of range: expected {min} to {max}")]
+    Tick { got: u32, min: u32, max: u32 },
+    #[error("hashed_percent is {got}: expected at most 100")]
+    Percent { got: u8 },
+    #[error("hashed_from_bytes ({hashed}) lies above always_from_bytes ({always}): lower the first")]
+    TierOrder { hashed: u64, always: u64 },
+    #[error("collector budget of {got} thousandths of a core is out of range: expected 1 to 1000")]
+    Cpu { got: u32 },
+    #[error("spool of {got} bytes is out of range: expected {min} to {max}")]
+    Spool { got: u64, min: u64, max: u64 },
+}
+
+impl Policy {
+    /// Below 512 bytes almost every allocation of a Go program takes the slow path.
+    pub const MIN_RATE_BYTES: u64 = 512;
+    pub const MAX_RATE_BYTES: u64 = 1 << 30;
+    pub const MIN_TICK_MS: u32 = 20;
+    pub const MAX_TICK_MS: u32 = 10_000;
+    pub const MIN_SPOOL_BYTES: u64 = 1 << 20;
+    pub const MAX_SPOOL_BYTES: u64 = 1 << 36;
+
+    /// Checks every bound; the first one broken is returned.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        if let Some(got) = self.sampling_rate_bytes
+            && !(Self::MIN_RATE_BYTES..=Self::MAX_RATE_BYTES).contains(&got)
+        {
+            return Err(PolicyError::SamplingRate { got, min: Self::MIN_RATE_BYTES, max: Self::MAX_RATE_BYTES });
+        }
+        if !(Self::MIN_TICK_MS..=Self::MAX_TICK_MS).contains(&self.tick_ms) {
+            return Err(PolicyError::Tick { got: self.tick_ms, min: Self::MIN_TICK_MS, max: Self::MAX_TICK_MS });
+        }
+        if self.tiers.hashed_percent > 100 {
+            return Err(PolicyError::Percent { got: self.tiers.hashed_percent });
+        }
+        if self.tiers.hashed_from_bytes > self.tiers.always_from_bytes {
+            return Err(PolicyError::TierOrder {
+                hashed: self.tiers.hashed_from_bytes,
+                always: self.tiers.always_from_bytes,
+            });
+        }
+        if !(1..=1000).contains(&self.budget.collector_cpu_permille) {
+            return Err(PolicyError::Cpu { got: self.budget.collector_cpu_permille });
+        }
+        if !(Self::MIN_SPOOL_BYTES..=Self::MAX_SPOOL_BYTES).contains(&self.budget.spool_bytes) {
+            return Err(PolicyError::Spool {
+                got: self.budget.spool_bytes,
+                min: Self::MIN_SPOOL_BYTES,
+                max: Self::MAX_SPOOL_BYTES,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Tiers {
+    pub fn tier(&self, size_bytes: u64, stack_trace_hash: u64) -> Tier {
+        let hashed = size_bytes >= self.hashed_from_bytes
+            && stack_trace_hash % 100 < u64::from(self.hashed_percent);
+        if size_bytes >= self.always_from_bytes || hashed { Tier::EventRow } else { Tier::AggregateOnly }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            revision: 0,
+            sources: Sources::default(),
+            sampling_rate_bytes: None,
+            allow_rate_write: false,
+            tiers: Tiers::default(),
+            addresses: false,
+            tick_ms: 100,
+            budget: Budget::default(),
+        }
+    }
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self { sampled_heap: true, gc: true, mappings: true }
+    }
+}
+
+impl Default for Tiers {
+    fn default() -> Self {
+        Self { always_from_bytes: 1 << 20, hashed_from_bytes: 128 << 10, hashed_percent: 15 }
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { collector_cpu_permille: 100, collector_rss_bytes: 128 << 20, spool_bytes: 256 << 20 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_is_valid() {
+        assert_eq!(Policy::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn bounds_are_checked() {
+        let with = |change: fn(&mut Policy)| {
+            let mut policy = Policy::default();
+            change(&mut policy);
+            policy.validate().unwrap_err().to_string()
+        };
+        let cases: [(fn(&mut Policy), &str); 6] = [
+            (|p| p.sampling_rate_bytes = Some(1), "sampling rate of 1 bytes"),
+            (|p| p.tick_ms = 0, "tick of 0 ms"),
+            (|p| p.tiers.hashed_percent = 101, "hashed_percent is 101"),
+            (|p| p.tiers.hashed_from_bytes = 2 << 20, "lies above"),
+            (|p| p.budget.collector_cpu_permille = 0, "thousandths of a core"),
+            (|p| p.budget.spool_bytes = 0, "spool of 0 bytes"),
+        ];
+        for (change, expected) in cases {
+            let got = with(change);
+            assert!(got.contains(expected), "{got:?} lacks {expected:?}");
+        }
+    }
+
+    #[test]
+    fn tiers_follow_size_then_hash() {
+        let tiers = Tiers::default();
+        let cases = [
+            (1 << 20, 99, Tier::EventRow),
+            ((1 << 20) - 1, 99, Tier::AggregateOnly),
+            ((1 << 20) - 1, 14, Tier::EventRow),
+            (128 << 10, 114, Tier::EventRow),
+            (128 << 10, 15, Tier::AggregateOnly),
+            ((128 << 10) - 1, 0, Tier::AggregateOnly),
+        ];
+        for (size_bytes, hash, expected) in cases {
+            assert_eq!(tiers.tier(size_bytes, hash), expected, "{size_bytes} bytes, hash {hash}");
+        }
+    }
+}
