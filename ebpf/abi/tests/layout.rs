@@ -1,0 +1,80 @@
+//! Golden layout: the size of each shared structure and the offset of each field.
+//!
+//! The eBPF object may be older than its reader (it is a file of its own in development), so a change
+//! here must be a decision, never an accident.
+
+use core::mem::offset_of;
+
+use heaptide_ebpf_abi::{
+    CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters, Header, Mapping, RECORD_MAX_BYTES, RecordKind,
+    Registers, SampledAlloc, SampledFree, SyscallKind, TargetConfig,
+};
+
+macro_rules! layout {
+    ($($type:ident = $size:literal { $($field:ident @ $offset:literal),* $(,)? })*) => {
+        [$(
+            (concat!(stringify!($type), " size"), size_of::<$type>(), $size),
+            $((concat!(stringify!($type), ".", stringify!($field)), offset_of!($type, $field), $offset),)*
+        )*]
+    };
+}
+
+#[test]
+fn layout_is_golden() {
+    let table = layout! {
+        Header = 24 { kind @ 0, flags @ 2, stack_frames @ 4, cpu @ 6, ts_ns @ 8, tgid @ 16, tid @ 20 }
+        SampledAlloc = 56 { header @ 0, goid @ 24, addr @ 32, size_bytes @ 40, caller_pc @ 48 }
+        SampledFree = 40 { header @ 0, addr @ 24, size_bytes @ 32 }
+        Registers = 56 { header @ 0, args @ 24 }
+        Mapping = 104 {
+            header @ 0, syscall @ 24, reserved @ 28, enter_ns @ 32, args @ 40, result @ 88, caller_pc @ 96,
+        }
+        TargetConfig = 24 {
+            enabled @ 0, kind_special_profile @ 4, g_goid @ 8, g_m @ 12, m_curg @ 16, reserved @ 20,
+        }
+        ClassCounters = 72 {
+            seen @ 0, sent @ 8, dropped_ring_full @ 16, dropped_no_buffer @ 24, dropped_unpaired @ 32,
+            stack_failed @ 40, stack_truncated @ 48, filtered @ 56, disabled @ 64,
+        }
+    };
+    for (what, got, expected) in table {
+        assert_eq!(got, expected, "{what}");
+    }
+    assert_eq!(RECORD_MAX_BYTES, 1120);
+    assert_eq!(size_of::<ClassCounters>(), COUNTER_WORDS * 8);
+}
+
+#[test]
+fn words_follow_the_fields() {
+    let config = TargetConfig {
+        enabled: 1,
+        kind_special_profile: 2,
+        g_goid: 3,
+        g_m: 4,
+        m_curg: 5,
+        reserved: 6,
+    };
+    assert_eq!(config.to_words(), [1, 2, 3, 4, 5, 6]);
+
+    let counters = ClassCounters::from_words([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!((counters.seen, counters.sent, counters.dropped()), (1, 2, 3 + 4 + 5));
+    assert_eq!((counters.stack_failed, counters.stack_truncated), (6, 7));
+    assert_eq!((counters.filtered, counters.disabled), (8, 9));
+    assert_eq!(counters.plus(counters), ClassCounters::from_words([2, 4, 6, 8, 10, 12, 14, 16, 18]));
+}
+
+#[test]
+fn numbers_round_trip() {
+    for raw in 0..=u16::MAX {
+        if let Some(kind) = RecordKind::from_u16(raw) {
+            assert_eq!(kind as u16, raw);
+        }
+    }
+    assert_eq!((0..=u16::MAX).filter_map(RecordKind::from_u16).count(), 8);
+    for call in SyscallKind::ALL {
+        assert_eq!(SyscallKind::from_u32(call as u32), Some(call));
+    }
+    assert_eq!(SyscallKind::from_u32(0), None);
+    assert_eq!(Class::ALL.len(), CLASS_COUNT as usize);
+    assert_eq!(Class::ALL.map(Class::bit), [1, 2, 4, 8, 16]);
+}

@@ -1,0 +1,66 @@
+//! Registers of the watched program, per architecture.
+//!
+//! Go's register ABI (internal/abi, `ABIInternal`): on amd64 the integer arguments are AX, BX, CX, DI,
+//! and R14 holds the current `g`. Left out: every other architecture, which nobody has tested yet.
+
+#[cfg(not(bpf_target_arch = "x86_64"))]
+compile_error!("the eBPF programs know amd64 only; build with --cfg=bpf_target_arch=\"x86_64\"");
+
+use aya_ebpf::{
+    bindings::pt_regs,
+    helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs},
+    programs::ProbeContext,
+};
+
+/// Go's integer arguments 0 to 3.
+#[inline(always)]
+pub fn go_args(ctx: &ProbeContext) -> [u64; 4] {
+    // SAFETY: the kernel passes a valid `pt_regs`, and the verifier checks each load from it.
+    let regs = unsafe { &*ctx.regs };
+    [regs.rax, regs.rbx, regs.rcx, regs.rdi]
+}
+
+/// Go's current `g`.
+#[inline(always)]
+pub fn go_g(ctx: &ProbeContext) -> u64 {
+    // SAFETY: as in `go_args`.
+    unsafe { (*ctx.regs).r14 }
+}
+
+/// The stack pointer at a probe.
+#[inline(always)]
+pub fn stack_pointer(ctx: &ProbeContext) -> u64 {
+    // SAFETY: as in `go_args`.
+    unsafe { (*ctx.regs).rsp }
+}
+
+/// The stack pointer in user space of the thread that is in the kernel now.
+#[inline(always)]
+pub fn user_stack_pointer() -> u64 {
+    // SAFETY: the helpers return the current task and its saved user registers, which outlive this call;
+    // the read is checked by the kernel.
+    unsafe {
+        let regs = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs;
+        bpf_probe_read_kernel(&raw const (*regs).rsp).unwrap_or(0)
+    }
+}
+
+/// Adds to a counter that a program which interrupts this one on the same CPU may be adding to.
+#[inline(always)]
+pub fn add(counter: *mut u64, amount: u64) {
+    // SAFETY: `counter` points into a map value that the verifier has checked; one BPF instruction.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({counter} + 0) += {amount}", counter = in(reg) counter, amount = in(reg) amount);
+    }
+}
+
+/// Sets a word and returns what it was, as one step.
+#[inline(always)]
+pub fn swap(word: *mut u64, value: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: as in `add`.
+    unsafe {
+        core::arch::asm!("{value} = xchg_64({word} + 0, {value})", word = in(reg) word, value = inout(reg) value);
+    }
+    value
+}
