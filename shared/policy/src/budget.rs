@@ -62,12 +62,24 @@ mod tests {
 
     #[test]
     fn sheds_after_three_strikes_and_restores_after_calm() {
-        let budget = Budget { collector_cpu_permille: 50, ..Budget::default() };
-        let dear = CostSample { cpu_permille: 51, rss_bytes: 0 };
-        let cheap = CostSample { cpu_permille: 50, rss_bytes: 0 };
+        let budget = Budget {
+            collector_cpu_permille: 50,
+            ..Budget::default()
+        };
+        let dear = CostSample {
+            cpu_permille: 51,
+            rss_bytes: 0,
+        };
+        let cheap = CostSample {
+            cpu_permille: 50,
+            rss_bytes: 0,
+        };
         let mut guard = BudgetGuard::default();
         let mut actions = Vec::new();
-        for cost in [dear, dear, cheap, dear, dear, dear, dear].into_iter().chain([cheap; 12]) {
+        for cost in [dear, dear, cheap, dear, dear, dear, dear]
+            .into_iter()
+            .chain([cheap; 12])
+        {
             actions.extend(guard.observe(&budget, cost));
         }
         assert_eq!(actions, [BudgetAction::ShedEvents, BudgetAction::RestoreEvents]);

@@ -17,7 +17,10 @@ pub struct Grants {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// Take it; `write_rate_bytes` is the rate to write into the program, if it has to change.
-    Apply { policy: Policy, write_rate_bytes: Option<u64> },
+    Apply {
+        policy: Policy,
+        write_rate_bytes: Option<u64>,
+    },
     /// Already in force or overtaken by a later one.
     Ignore,
     Reject(RejectReason),
@@ -41,7 +44,12 @@ pub enum RejectReason {
 }
 
 /// Decides on `proposed`, given the policy in force and the rate that the program has now.
-pub fn decide(current: &Policy, proposed: &Policy, program_rate_bytes: Option<u64>, grants: Grants) -> Decision {
+pub fn decide(
+    current: &Policy,
+    proposed: &Policy,
+    program_rate_bytes: Option<u64>,
+    grants: Grants,
+) -> Decision {
     if proposed.revision <= current.revision && proposed.revision != 0 {
         return Decision::Ignore;
     }
@@ -68,34 +76,74 @@ pub fn decide(current: &Policy, proposed: &Policy, program_rate_bytes: Option<u6
             return Decision::Reject(reason);
         }
     }
-    Decision::Apply { policy: proposed.clone(), write_rate_bytes }
+    Decision::Apply {
+        policy: proposed.clone(),
+        write_rate_bytes,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALL: Grants = Grants { rate_write: true, rate_address_known: true, sampled_heap: true };
+    const ALL: Grants = Grants {
+        rate_write: true,
+        rate_address_known: true,
+        sampled_heap: true,
+    };
 
     fn proposal(rate: Option<u64>, allow: bool) -> Policy {
-        Policy { revision: 2, sampling_rate_bytes: rate, allow_rate_write: allow, ..Policy::default() }
+        Policy {
+            revision: 2,
+            sampling_rate_bytes: rate,
+            allow_rate_write: allow,
+            ..Policy::default()
+        }
     }
 
     #[test]
     fn writes_only_where_policy_and_grant_agree() {
-        let current = Policy { revision: 1, ..Policy::default() };
-        let no_write = Grants { rate_write: false, ..ALL };
-        let no_address = Grants { rate_address_known: false, ..ALL };
-        let no_heap = Grants { sampled_heap: false, ..ALL };
+        let current = Policy {
+            revision: 1,
+            ..Policy::default()
+        };
+        let no_write = Grants {
+            rate_write: false,
+            ..ALL
+        };
+        let no_address = Grants {
+            rate_address_known: false,
+            ..ALL
+        };
+        let no_heap = Grants {
+            sampled_heap: false,
+            ..ALL
+        };
         let cases = [
             (proposal(Some(65_536), true), ALL, Ok(Some(65_536))),
             (proposal(Some(524_288), true), ALL, Ok(None)),
             (proposal(Some(524_288), false), no_write, Ok(None)),
             (proposal(None, false), no_write, Ok(None)),
-            (proposal(Some(65_536), false), ALL, Err(RejectReason::WriteNotInPolicy)),
-            (proposal(Some(65_536), true), no_write, Err(RejectReason::WriteNotGranted)),
-            (proposal(Some(65_536), true), no_address, Err(RejectReason::RateAddressUnknown)),
-            (proposal(Some(65_536), true), no_heap, Err(RejectReason::NoSampledHeap)),
+            (
+                proposal(Some(65_536), false),
+                ALL,
+                Err(RejectReason::WriteNotInPolicy),
+            ),
+            (
+                proposal(Some(65_536), true),
+                no_write,
+                Err(RejectReason::WriteNotGranted),
+            ),
+            (
+                proposal(Some(65_536), true),
+                no_address,
+                Err(RejectReason::RateAddressUnknown),
+            ),
+            (
+                proposal(Some(65_536), true),
+                no_heap,
+                Err(RejectReason::NoSampledHeap),
+            ),
         ];
         for (proposed, grants, expected) in cases {
             let got = match decide(&current, &proposed, Some(524_288), grants) {
@@ -109,10 +157,20 @@ mod tests {
 
     #[test]
     fn an_overtaken_revision_is_ignored() {
-        let current = Policy { revision: 5, ..Policy::default() };
+        let current = Policy {
+            revision: 5,
+            ..Policy::default()
+        };
         for revision in 1..=5 {
-            let proposed = Policy { revision, ..Policy::default() };
-            assert_eq!(decide(&current, &proposed, None, ALL), Decision::Ignore, "revision {revision}");
+            let proposed = Policy {
+                revision,
+                ..Policy::default()
+            };
+            assert_eq!(
+                decide(&current, &proposed, None, ALL),
+                Decision::Ignore,
+                "revision {revision}"
+            );
         }
     }
 }

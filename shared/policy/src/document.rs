@@ -86,13 +86,23 @@ impl Policy {
         if let Some(got) = self.sampling_rate_bytes
             && !(Self::MIN_RATE_BYTES..=Self::MAX_RATE_BYTES).contains(&got)
         {
-            return Err(PolicyError::SamplingRate { got, min: Self::MIN_RATE_BYTES, max: Self::MAX_RATE_BYTES });
+            return Err(PolicyError::SamplingRate {
+                got,
+                min: Self::MIN_RATE_BYTES,
+                max: Self::MAX_RATE_BYTES,
+            });
         }
         if !(Self::MIN_TICK_MS..=Self::MAX_TICK_MS).contains(&self.tick_ms) {
-            return Err(PolicyError::Tick { got: self.tick_ms, min: Self::MIN_TICK_MS, max: Self::MAX_TICK_MS });
+            return Err(PolicyError::Tick {
+                got: self.tick_ms,
+                min: Self::MIN_TICK_MS,
+                max: Self::MAX_TICK_MS,
+            });
         }
         if self.tiers.hashed_percent > 100 {
-            return Err(PolicyError::Percent { got: self.tiers.hashed_percent });
+            return Err(PolicyError::Percent {
+                got: self.tiers.hashed_percent,
+            });
         }
         if self.tiers.hashed_from_bytes > self.tiers.always_from_bytes {
             return Err(PolicyError::TierOrder {
@@ -101,7 +111,9 @@ impl Policy {
             });
         }
         if !(1..=1000).contains(&self.budget.collector_cpu_permille) {
-            return Err(PolicyError::Cpu { got: self.budget.collector_cpu_permille });
+            return Err(PolicyError::Cpu {
+                got: self.budget.collector_cpu_permille,
+            });
         }
         if !(Self::MIN_SPOOL_BYTES..=Self::MAX_SPOOL_BYTES).contains(&self.budget.spool_bytes) {
             return Err(PolicyError::Spool {
@@ -116,9 +128,13 @@ impl Policy {
 
 impl Tiers {
     pub fn tier(&self, size_bytes: u64, stack_trace_hash: u64) -> Tier {
-        let hashed = size_bytes >= self.hashed_from_bytes
-            && stack_trace_hash % 100 < u64::from(self.hashed_percent);
-        if size_bytes >= self.always_from_bytes || hashed { Tier::EventRow } else { Tier::AggregateOnly }
+        let hashed =
+            size_bytes >= self.hashed_from_bytes && stack_trace_hash % 100 < u64::from(self.hashed_percent);
+        if size_bytes >= self.always_from_bytes || hashed {
+            Tier::EventRow
+        } else {
+            Tier::AggregateOnly
+        }
     }
 }
 
@@ -139,19 +155,31 @@ impl Default for Policy {
 
 impl Default for Sources {
     fn default() -> Self {
-        Self { sampled_heap: true, gc: true, mappings: true }
+        Self {
+            sampled_heap: true,
+            gc: true,
+            mappings: true,
+        }
     }
 }
 
 impl Default for Tiers {
     fn default() -> Self {
-        Self { always_from_bytes: 1 << 20, hashed_from_bytes: 128 << 10, hashed_percent: 15 }
+        Self {
+            always_from_bytes: 1 << 20,
+            hashed_from_bytes: 128 << 10,
+            hashed_percent: 15,
+        }
     }
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { collector_cpu_permille: 100, collector_rss_bytes: 128 << 20, spool_bytes: 256 << 20 }
+        Self {
+            collector_cpu_permille: 100,
+            collector_rss_bytes: 128 << 20,
+            spool_bytes: 256 << 20,
+        }
     }
 }
 
@@ -197,7 +225,11 @@ mod tests {
             ((128 << 10) - 1, 0, Tier::AggregateOnly),
         ];
         for (size_bytes, hash, expected) in cases {
-            assert_eq!(tiers.tier(size_bytes, hash), expected, "{size_bytes} bytes, hash {hash}");
+            assert_eq!(
+                tiers.tier(size_bytes, hash),
+                expected,
+                "{size_bytes} bytes, hash {hash}"
+            );
         }
     }
 }

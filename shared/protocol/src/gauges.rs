@@ -1,0 +1,76 @@
+//! Gauges: figures read off the process, the kernel or the collector at one moment.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gauges {
+    pub timestamp_ns: u64,
+    pub values: Vec<GaugeValue>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GaugeValue {
+    pub gauge: Gauge,
+    pub value: u64,
+}
+
+/// The number is the wire's; a reader keeps one that it doesn't know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Gauge(pub u16);
+
+macro_rules! gauges {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal, $source:literal;)*) => {
+        impl Gauge {
+            $($(#[$doc])* pub const $name: Self = Self($number);)*
+
+            /// Every gauge of this version.
+            pub const ALL: &[Self] = &[$(Self($number)),*];
+
+            pub fn label(self) -> &'static str {
+                match self.0 { $($number => $label,)* _ => "unknown gauge" }
+            }
+
+            /// Where the figure is read.
+            pub fn source(self) -> &'static str {
+                match self.0 { $($number => $source,)* _ => "unknown" }
+            }
+        }
+    };
+}
+
+gauges! {
+    RSS_BYTES = 1, "Resident set (RSS)", "/proc/PID/smaps_rollup Rss";
+    PSS_BYTES = 2, "Proportional set (PSS)", "/proc/PID/smaps_rollup Pss";
+    PSS_ANON_BYTES = 3, "PSS, anonymous", "/proc/PID/smaps_rollup Pss_Anon";
+    PSS_FILE_BYTES = 4, "PSS, file-backed", "/proc/PID/smaps_rollup Pss_File";
+    PSS_SHMEM_BYTES = 5, "PSS, shared memory", "/proc/PID/smaps_rollup Pss_Shmem";
+    ANONYMOUS_BYTES = 6, "Anonymous", "/proc/PID/smaps_rollup Anonymous";
+    LAZY_FREE_BYTES = 7, "Lazily freed", "/proc/PID/smaps_rollup LazyFree";
+    ANON_HUGE_PAGES_BYTES = 8, "Anonymous huge pages", "/proc/PID/smaps_rollup AnonHugePages";
+    SWAP_BYTES = 9, "Swapped", "/proc/PID/smaps_rollup Swap";
+    VIRTUAL_BYTES = 10, "Virtual size", "/proc/PID/statm size";
+    THREADS = 11, "Threads", "/proc/PID/stat num_threads";
+    MINOR_FAULTS = 12, "Minor page faults since start", "/proc/PID/stat minflt";
+    MAJOR_FAULTS = 13, "Major page faults since start", "/proc/PID/stat majflt";
+    /// User and system time of the watched process since its start.
+    TARGET_CPU_NS = 14, "CPU time of the program", "/proc/PID/stat utime + stime";
+    SAMPLING_RATE_BYTES = 15, "MemProfileRate in force", "runtime.MemProfileRate by process_vm_readv";
+    COLLECTOR_CPU_NS = 32, "CPU time of the collector", "getrusage(RUSAGE_SELF)";
+    COLLECTOR_RSS_BYTES = 33, "Resident set of the collector", "/proc/self/statm resident";
+    SPOOL_BYTES = 34, "Frames waiting for the hub", "collector spool";
+    LIVE_SAMPLES = 35, "Sampled objects held as live", "collector pairing table";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_gauge_has_one_number_and_a_name() {
+        let mut numbers: Vec<u16> = Gauge::ALL.iter().map(|gauge| gauge.0).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), Gauge::ALL.len());
+        assert!(Gauge::ALL.iter().all(|gauge| gauge.label() != "unknown gauge"));
+    }
+}

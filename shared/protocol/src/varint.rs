@@ -1,0 +1,162 @@
+//! LEB128 varints and zigzag, as postcard uses them: 7 bits a byte, low first, high bit means "more".
+
+use crate::ProtocolError;
+
+pub fn put(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+pub fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put(out, zigzag(value));
+}
+
+pub const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+pub const fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+/// A cursor over bytes; every read is checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    what: &'static str,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(bytes: &'a [u8], what: &'static str) -> Self {
+        Self { bytes, at: 0, what }
+    }
+
+    pub fn remaining(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    pub fn truncated(&self) -> ProtocolError {
+        ProtocolError::Truncated { what: self.what }
+    }
+
+    pub fn malformed(&self) -> ProtocolError {
+        ProtocolError::Malformed { what: self.what }
+    }
+
+    #[inline]
+    pub fn byte(&mut self) -> Result<u8, ProtocolError> {
+        let byte = *self.bytes.get(self.at).ok_or_else(|| self.truncated())?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], ProtocolError> {
+        let end = self.at.checked_add(len).ok_or_else(|| self.truncated())?;
+        let slice = self.bytes.get(self.at..end).ok_or_else(|| self.truncated())?;
+        self.at = end;
+        Ok(slice)
+    }
+
+    /// Most varints of the columns are one or two bytes; those paths are inlined, the rest is not.
+    #[inline(always)]
+    pub fn varint(&mut self) -> Result<u64, ProtocolError> {
+        if let [first, rest @ ..] = &self.bytes[self.at..] {
+            if *first < 0x80 {
+                self.at += 1;
+                return Ok(u64::from(*first));
+            }
+            if let [second, ..] = rest
+                && *second < 0x80
+            {
+                self.at += 2;
+                return Ok(u64::from(*first & 0x7f) | u64::from(*second) << 7);
+            }
+        }
+        self.varint_long()
+    }
+
+    #[inline(never)]
+    fn varint_long(&mut self) -> Result<u64, ProtocolError> {
+        let mut value = 0_u64;
+        for shift in (0..70).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                return Err(self.malformed());
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(self.malformed())
+    }
+
+    #[inline(always)]
+    pub fn signed(&mut self) -> Result<i64, ProtocolError> {
+        self.varint().map(unzigzag)
+    }
+
+    pub fn varint_u32(&mut self) -> Result<u32, ProtocolError> {
+        u32::try_from(self.varint()?).map_err(|_| self.malformed())
+    }
+
+    /// A count of things that take at least `min_bytes` each: never more than the bytes left allow.
+    pub fn count(&mut self, min_bytes: usize) -> Result<usize, ProtocolError> {
+        let count = usize::try_from(self.varint()?).map_err(|_| self.malformed())?;
+        if count
+            .checked_mul(min_bytes)
+            .is_none_or(|bytes| bytes > self.remaining())
+        {
+            return Err(self.truncated());
+        }
+        Ok(count)
+    }
+
+    pub fn finish(self) -> Result<(), ProtocolError> {
+        match self.remaining() {
+            0 => Ok(()),
+            got => Err(ProtocolError::Trailing { what: self.what, got }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_round_trip() {
+        for value in [
+            0,
+            1,
+            0x7f,
+            0x80,
+            0x3fff,
+            0x4000,
+            u64::from(u32::MAX),
+            u64::MAX - 1,
+            u64::MAX,
+        ] {
+            let mut bytes = Vec::new();
+            put(&mut bytes, value);
+            let mut reader = Reader::new(&bytes, "test");
+            assert_eq!(reader.varint(), Ok(value));
+            assert_eq!(reader.finish(), Ok(()));
+        }
+        for value in [0, -1, 1, i64::MIN, i64::MAX] {
+            assert_eq!(unzigzag(zigzag(value)), value);
+        }
+    }
+
+    #[test]
+    fn overlong_and_cut_varints_are_refused() {
+        for bytes in [&[0x80][..], &[0xff; 10], &[0xff; 11], &[]] {
+            assert!(Reader::new(bytes, "test").varint().is_err(), "{bytes:02x?}");
+        }
+    }
+}
