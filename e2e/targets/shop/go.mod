@@ -1,0 +1,3 @@
+module heaptide.dev/targets/shop
+
+go 1.21
