@@ -1,0 +1,73 @@
+//! The console and the eBPF object that `cargo xtask build` put into this binary.
+//!
+//! Console files are kept compressed with brotli, the form that browsers ask for; a client that doesn't
+//! accept it gets [`Asset::identity`]. A binary from a plain `cargo build` has neither part, and
+//! [`NO_CONSOLE`] and [`NO_BPF_OBJECT`] are the sentences for that. Serving is the hub's business.
+
+use std::io;
+
+/// What to say when the console is asked for and was not built in.
+pub(crate) const NO_CONSOLE: &str = "this heaptide was built without the console: run `cargo xtask build`";
+/// What to say when a program is to be watched and the eBPF object was not built in.
+pub(crate) const NO_BPF_OBJECT: &str =
+    "this heaptide was built without its eBPF programs: run `cargo xtask build`";
+
+/// One file of the console.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asset {
+    /// Without a leading slash: `index.html`, `app-0123456789abcdef.js`.
+    pub(crate) path: &'static str,
+    pub(crate) content_type: &'static str,
+    /// A hash of the contents, without quotation marks.
+    pub(crate) etag: &'static str,
+    /// Whether the path changes with the contents, so that it may be kept for ever.
+    pub(crate) immutable: bool,
+    /// The size before compression.
+    pub(crate) bytes: u64,
+    pub(crate) brotli: &'static [u8],
+}
+
+impl Asset {
+    /// The file without compression: at most 10 ms for the console's largest.
+    pub(crate) fn identity(&self) -> io::Result<Vec<u8>> {
+        let mut plain = Vec::with_capacity(usize::try_from(self.bytes).unwrap_or(0));
+        brotli_decompressor::BrotliDecompress(&mut &self.brotli[..], &mut plain)?;
+        Ok(plain)
+    }
+}
+
+/// The console's files; empty when it was not built in.
+pub(crate) fn console() -> &'static [Asset] {
+    table::ASSETS
+}
+
+/// The eBPF programs, an ELF object for `bpfel-unknown-none`.
+pub(crate) fn bpf_object() -> Option<&'static [u8]> {
+    table::BPF_OBJECT
+}
+
+mod table {
+    use super::Asset;
+
+    include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_unpacks_to_its_size() {
+        for asset in console() {
+            let plain = asset.identity().unwrap();
+            assert_eq!(plain.len() as u64, asset.bytes, "{}", asset.path);
+        }
+    }
+
+    #[test]
+    fn a_console_has_one_index_and_only_that_keeps_its_name() {
+        let fixed: Vec<&str> = console().iter().filter(|file| !file.immutable).map(|file| file.path).collect();
+        let expect: &[&str] = if console().is_empty() { &[] } else { &["index.html"] };
+        assert_eq!(fixed, expect);
+    }
+}
