@@ -19,9 +19,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         console(dist, &mut table)?;
     }
     table.push_str("];\n");
-    table.push_str("pub(super) const BPF_OBJECT: Option<&[u8]> = ");
-    match dist.map(|dist| dist.join("heaptide.bpf.o")).map(watched).filter(|file| file.is_file()) {
-        Some(object) => writeln!(table, "Some(include_bytes!({:?}));", text(&object)?)?,
+    table.push_str("pub(super) const BPF_OBJECT: Option<&Aligned<[u8]>> = ");
+    match dist
+        .map(|dist| dist.join("heaptide.bpf.o"))
+        .map(watched)
+        .filter(|file| file.is_file())
+    {
+        Some(object) => writeln!(table, "Some(&Aligned(*include_bytes!({:?})));", text(&object)?)?,
         None => table.push_str("None;\n"),
     }
     fs::write(out.join("assets.rs"), table)?;
@@ -36,13 +40,23 @@ fn console(dist: &Path, table: &mut String) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let manifest: serde_json::Value = serde_json::from_slice(&fs::read(&manifest_file)?)?;
-    let files = manifest["files"].as_array().ok_or("manifest.json has no list of files")?;
+    let files = manifest["files"]
+        .as_array()
+        .ok_or("manifest.json has no list of files")?;
     for file in files {
-        let field = |name: &str| file[name].as_str().ok_or_else(|| format!("manifest.json: a file has no {name}"));
+        let field = |name: &str| {
+            file[name]
+                .as_str()
+                .ok_or_else(|| format!("manifest.json: a file has no {name}"))
+        };
         let path = field("path")?;
         let packed = watched(web.join(format!("{path}.br")));
-        let immutable = file["immutable"].as_bool().ok_or("manifest.json: a file has no immutable")?;
-        let bytes = file["bytes"].as_u64().ok_or("manifest.json: a file has no bytes")?;
+        let immutable = file["immutable"]
+            .as_bool()
+            .ok_or("manifest.json: a file has no immutable")?;
+        let bytes = file["bytes"]
+            .as_u64()
+            .ok_or("manifest.json: a file has no bytes")?;
         writeln!(
             table,
             "    Asset {{ path: {path:?}, content_type: {:?}, etag: {:?}, immutable: {immutable}, bytes: {bytes}, \
@@ -62,5 +76,7 @@ fn watched(file: PathBuf) -> PathBuf {
 }
 
 fn text(file: &Path) -> Result<&str, Box<dyn Error>> {
-    Ok(file.to_str().ok_or_else(|| format!("{} is not UTF-8", file.display()))?)
+    Ok(file
+        .to_str()
+        .ok_or_else(|| format!("{} is not UTF-8", file.display()))?)
 }

@@ -41,13 +41,18 @@ pub(crate) fn console() -> &'static [Asset] {
     table::ASSETS
 }
 
-/// The eBPF programs, an ELF object for `bpfel-unknown-none`.
+/// The eBPF programs, an ELF object for `bpfel-unknown-none`, aligned as its headers ask.
 pub(crate) fn bpf_object() -> Option<&'static [u8]> {
-    table::BPF_OBJECT
+    table::BPF_OBJECT.map(|object| &object.0)
 }
 
+/// `include_bytes!` alone promises no alignment, and ELF readers refuse what is not on eight bytes.
+#[derive(Debug)]
+#[repr(C, align(16))]
+struct Aligned<T: ?Sized>(T);
+
 mod table {
-    use super::Asset;
+    use super::{Aligned, Asset};
 
     include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 }
@@ -65,9 +70,25 @@ mod tests {
     }
 
     #[test]
+    fn the_object_lies_where_an_elf_reader_takes_it() {
+        for object in bpf_object() {
+            assert_eq!(object.as_ptr().align_offset(8), 0);
+            assert_eq!(object.get(..4), Some(&b"\x7fELF"[..]));
+        }
+    }
+
+    #[test]
     fn a_console_has_one_index_and_only_that_keeps_its_name() {
-        let fixed: Vec<&str> = console().iter().filter(|file| !file.immutable).map(|file| file.path).collect();
-        let expect: &[&str] = if console().is_empty() { &[] } else { &["index.html"] };
+        let fixed: Vec<&str> = console()
+            .iter()
+            .filter(|file| !file.immutable)
+            .map(|file| file.path)
+            .collect();
+        let expect: &[&str] = if console().is_empty() {
+            &[]
+        } else {
+            &["index.html"]
+        };
         assert_eq!(fixed, expect);
     }
 }
