@@ -17,6 +17,7 @@ mod compress;
 mod manifest;
 mod names;
 mod size;
+mod wasm_test;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ use crate::names::Source;
 const HELP: &str = "\
 Usage: heaptide-bundle console --wasm FILE --static DIR --out DIR --cache DIR
        heaptide-bundle size --out DIR --limit BYTES
+       heaptide-bundle wasm-test WASM [FILTER]
 ";
 
 fn main() -> ExitCode {
@@ -49,7 +51,13 @@ fn run() -> Result<ExitCode> {
         (None, None, None, None, None, None);
     while let Some(arg) = args.next()? {
         match arg {
-            Value(name) if command.is_none() => command = Some(name.string()?),
+            Value(name) if command.is_none() => {
+                let name = name.string()?;
+                if name == "wasm-test" {
+                    return wasm_test(args);
+                }
+                command = Some(name);
+            }
             Long("wasm") => wasm = Some(PathBuf::from(args.value()?)),
             Long("static") => statics = Some(PathBuf::from(args.value()?)),
             Long("out") => out = Some(PathBuf::from(args.value()?)),
@@ -74,6 +82,19 @@ fn run() -> Result<ExitCode> {
         Some("size") => size::report(&Manifest::read(&out)?, limit.context("--limit is missing")?),
         _ => bail!("expected a command\n{HELP}"),
     }
+}
+
+/// What cargo starts as the runner of a wasm32 test: the module, then what stands after `--`.
+fn wasm_test(mut args: lexopt::Parser) -> Result<ExitCode> {
+    let wasm = PathBuf::from(args.value().context("no wasm module was named")?);
+    let mut filter = None;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Value(name) if filter.is_none() => filter = Some(name.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    wasm_test::run(&wasm, filter.as_deref())
 }
 
 /// Builds the console's folder, or finds that nothing it depends on has changed.
