@@ -1,6 +1,35 @@
-//! From frames to answers: live heap, lifetimes, collections, errors. The same code natively and in the browser.
+//! From frames to answers: live heap, lifetimes, collections, call sites, and the error of each figure.
+//!
+//! The same code runs natively and in the browser and gives the same bytes ([`parity`]): `exp` and its kin
+//! come from the `libm` crate on every target. Sans-I/O; the clock is the session's own.
 
+mod collections;
+mod estimate;
+mod flame;
+mod lifetimes;
+pub mod parity;
+mod session;
+mod symbols;
+mod timeline;
 pub mod views;
 
-/// Intervals are shown at this level.
+pub use estimate::Estimator;
+pub use session::Session;
+
+use heaptide_protocol::ProtocolError;
+
+/// Intervals are shown at this level: of a hundred, ninety-nine hold the truth.
 pub const CONFIDENCE: f64 = 0.99;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnalysisError {
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    #[error("{what} id {got} in the dictionary leaves a gap: expected at most {expected_at_most}")]
+    DictionaryGap {
+        what: &'static str,
+        expected_at_most: usize,
+        got: usize,
+    },
+}
