@@ -1,0 +1,3 @@
+module heaptide.dev/targets/symbols
+
+go 1.21
