@@ -5,7 +5,8 @@ pub const TARGETS_MAX: u32 = 64;
 
 /// Value of the map [`TARGETS`](crate::maps::TARGETS), by thread group id.
 ///
-/// The offsets are of Go's `runtime.g` and `runtime.m`, which change with the Go version.
+/// The offsets are of fields of Go's `runtime.g`, `runtime.m` and `runtime.special`, which change with the
+/// Go version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct TargetConfig {
@@ -19,14 +20,21 @@ pub struct TargetConfig {
     pub g_m: u32,
     /// Offset of `m.curg`.
     pub m_curg: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Offset of `special.kind`: 10 up to Go 1.23, 16 from 1.24, where `special.offset` grew.
+    pub special_kind: u32,
 }
 
 impl TargetConfig {
     /// The same bytes as words, for maps that are written without `unsafe`.
     #[must_use]
     pub const fn to_words(self) -> [u32; 6] {
-        [self.enabled, self.kind_special_profile, self.g_goid, self.g_m, self.m_curg, self.reserved]
+        [
+            self.enabled,
+            self.kind_special_profile,
+            self.g_goid,
+            self.g_m,
+            self.m_curg,
+            self.special_kind,
+        ]
     }
 }

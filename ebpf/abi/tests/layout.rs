@@ -30,7 +30,7 @@ fn layout_is_golden() {
             header @ 0, syscall @ 24, reserved @ 28, enter_ns @ 32, args @ 40, result @ 88, caller_pc @ 96,
         }
         TargetConfig = 24 {
-            enabled @ 0, kind_special_profile @ 4, g_goid @ 8, g_m @ 12, m_curg @ 16, reserved @ 20,
+            enabled @ 0, kind_special_profile @ 4, g_goid @ 8, g_m @ 12, m_curg @ 16, special_kind @ 20,
         }
         ClassCounters = 72 {
             seen @ 0, sent @ 8, dropped_ring_full @ 16, dropped_no_buffer @ 24, dropped_unpaired @ 32,
@@ -52,15 +52,21 @@ fn words_follow_the_fields() {
         g_goid: 3,
         g_m: 4,
         m_curg: 5,
-        reserved: 6,
+        special_kind: 6,
     };
     assert_eq!(config.to_words(), [1, 2, 3, 4, 5, 6]);
 
     let counters = ClassCounters::from_words([1, 2, 3, 4, 5, 6, 7, 8, 9]);
-    assert_eq!((counters.seen, counters.sent, counters.dropped()), (1, 2, 3 + 4 + 5));
+    assert_eq!(
+        (counters.seen, counters.sent, counters.dropped()),
+        (1, 2, 3 + 4 + 5)
+    );
     assert_eq!((counters.stack_failed, counters.stack_truncated), (6, 7));
     assert_eq!((counters.filtered, counters.disabled), (8, 9));
-    assert_eq!(counters.plus(counters), ClassCounters::from_words([2, 4, 6, 8, 10, 12, 14, 16, 18]));
+    assert_eq!(
+        counters.plus(counters),
+        ClassCounters::from_words([2, 4, 6, 8, 10, 12, 14, 16, 18])
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Go's sampled allocations and their frees.
 //!
 //! `profilealloc(mp *m, x unsafe.Pointer, size uintptr)`: AX, BX, CX (same prototype in Go 1.21 to 1.27).
-//! `freeSpecial(s *special, p unsafe.Pointer, size uintptr)`: AX, BX, CX; the kind of special is the byte
-//! at `s+16`, and only profile records are of interest. `mProf_Free` would not do: it has no pointer.
+//! `freeSpecial(s *special, p unsafe.Pointer, size uintptr)`: AX, BX, CX; of all specials only profile
+//! records are of interest. `mProf_Free` would not do: it has no pointer.
 
 use aya_ebpf::{EbpfContext as _, helpers::bpf_probe_read_user, macros::uprobe, programs::ProbeContext};
 use heaptide_ebpf_abi::{Class, RecordKind, SampledAlloc, SampledFree, TargetConfig, flags};
@@ -13,9 +13,6 @@ use crate::{
     counters::{Counter, count},
     emit::{emit, header},
 };
-
-/// Offset of `special.kind` in Go 1.21 to 1.27: after two pointers' worth of `next` and `offset`.
-const SPECIAL_KIND: u64 = 16;
 
 #[uprobe]
 pub fn profile_alloc(ctx: ProbeContext) -> u32 {
@@ -49,7 +46,7 @@ pub fn free_special(ctx: ProbeContext) -> u32 {
     };
     let [special, addr, size_bytes, _] = arch::go_args(&ctx);
     // An unreadable kind is sent: a free too many is dropped by the reader, which knows no such object.
-    if let Some(kind) = read_user::<u8>(special + SPECIAL_KIND) {
+    if let Some(kind) = read_user::<u8>(special + u64::from(thread.config.special_kind)) {
         if u32::from(kind) != thread.config.kind_special_profile {
             count(Class::Free, Counter::Filtered);
             return 0;

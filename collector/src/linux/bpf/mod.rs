@@ -1,0 +1,39 @@
+//! Loads Heaptide's eBPF programs, attaches them to a process and drains their ring buffer.
+//!
+//! ```no_run
+//! # use heaptide_collector::linux::bpf::*;
+//! # fn main() -> Result<(), BpfError> {
+//! # let (object, spec): (Vec<u8>, TargetSpec) = unimplemented!();
+//! let mut session = BpfSession::load(&object, &BpfOptions::default())?;
+//! session.attach(&spec)?;
+//! session.attach_mappings()?;
+//! // On each tick, or when `session.as_fd()` turns readable:
+//! session.poll(100_000, |bytes| match decode(bytes) {
+//!     Ok(record) => println!("{record:?}"),
+//!     Err(error) => println!("{error}"),
+//! });
+//! # Ok(()) }
+//! ```
+//!
+//! Dropping the session detaches everything: the kernel closes the links with their descriptors, so that
+//! holds after `kill -9` as well. Nothing is ever written to the watched process; the kernel puts a
+//! breakpoint at each site and takes it away again.
+//!
+//! Left out: finding sites in a binary (the crate `heaptide-symbols`), meaning of the records beyond their
+//! fields (pairing, lifetimes), and the policy that decides what is on.
+
+mod attach;
+mod error;
+mod record;
+mod rights;
+mod session;
+mod tracefs;
+
+pub use attach::{GoOffsets, Instruction, ProbePoint, Program, TargetSpec};
+pub use error::BpfError;
+pub use record::{AbiError, At, MappingCall, Record, Stack, What, decode};
+pub use rights::{Capability, missing_capabilities};
+pub use session::{BpfOptions, BpfSession, ClassSet, Counters, Polled};
+pub use tracefs::{mount_tracefs, tracefs_path};
+
+pub use heaptide_ebpf_abi::{Class, ClassCounters, SyscallKind};

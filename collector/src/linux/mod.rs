@@ -1,0 +1,3 @@
+//! Linux: the kernel's own events, and what uprobes in a program show.
+
+pub mod bpf;

@@ -1,0 +1,3 @@
+module heaptide.dev/tests/hits
+
+go 1.21
