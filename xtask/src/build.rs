@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail};
 use lexopt::prelude::*;
 
+use crate::children::Managed;
 use crate::place::Place;
 use crate::progress::Steps;
 use crate::toolchain::{BPF_TARGET, Choice, Rust, WASM_TARGET};
@@ -24,6 +25,18 @@ Usage: cargo xtask build [OPTIONS]
   --toolchain WAY  build the console and the eBPF programs with rustup, distro, or auto (default)
 
 Leaves dist/heaptide, and beside it the parts: dist/heaptide.bpf.o and dist/web/.
+";
+
+/// The profile of the console (root Cargo.toml).
+const WASM_PROFILE: &str = "wasm";
+
+/// JavaScript and WASM together, compressed: 250 KB in the strict reading.
+const BUDGET_BYTES: u64 = 250_000;
+
+const SIZE_HELP: &str = "\
+Print the console's compressed size, file by file; exit 1 when JavaScript and WASM are over 250 KB.
+
+Usage: cargo xtask size [--toolchain rustup|distro|auto]
 ";
 
 /// How many steps [`all`] takes.
@@ -69,18 +82,18 @@ pub(crate) fn all(place: &Place, steps: &mut Steps<'_>, options: Options) -> Res
 pub(crate) fn bpf_object(place: &Place, steps: &mut Steps<'_>, choice: Choice) -> Result<PathBuf> {
     let rust = Rust::choose(choice, |rust| rust.bpf().is_some(), "eBPF programs")?;
     let name = format!("eBPF programs ({})", rust.kind.name());
-    steps.run(&name, &mut bpf_command(place, &rust))?;
+    steps.run(&name, &mut bpf_command(place, &rust, "build"))?;
     let object = place.dist().join("heaptide.bpf.o");
     put(&bpf_result(place, &rust), &object)?;
     Ok(object)
 }
 
-/// The cargo command that builds the eBPF programs.
-pub(crate) fn bpf_command(place: &Place, rust: &Rust) -> Command {
+/// The cargo command that builds (or, with another verb, checks) the eBPF programs.
+pub(crate) fn bpf_command(place: &Place, rust: &Rust, verb: &str) -> Command {
     let mut command = rust.cargo(place);
     command
         .current_dir(place.root.join("ebpf/programs"))
-        .args(["build", "--locked", "--release"])
+        .args([verb, "--locked", "--release"])
         .env("CARGO_TARGET_DIR", bpf_target(place, rust));
     rust.for_bpf(&mut command);
     // The third instruction set has the atomic operations that the counters need (kernel 5.12 and later).
@@ -106,9 +119,9 @@ pub(crate) fn console(place: &Place, steps: &mut Steps<'_>, choice: Choice) -> R
     let rust = Rust::choose(choice, |rust| rust.wasm().is_some(), "console")?;
     steps.run(
         &format!("console ({})", rust.kind.name()),
-        &mut wasm_command(place, &rust),
+        &mut wasm_command(place, &rust, WASM_PROFILE),
     )?;
-    let wasm = wasm_result(place, &rust);
+    let wasm = wasm_result(place, &rust, WASM_PROFILE);
     if !wasm.is_file() {
         bail!(
             "the console's build left no {}: is `web` a cdylib?",
@@ -129,24 +142,56 @@ pub(crate) fn console(place: &Place, steps: &mut Steps<'_>, choice: Choice) -> R
 }
 
 /// The cargo command that builds the console.
-pub(crate) fn wasm_command(place: &Place, rust: &Rust) -> Command {
+pub(crate) fn wasm_command(place: &Place, rust: &Rust, profile: &str) -> Command {
     let mut command = rust.cargo(place);
-    command.args(["build", "--package", "heaptide-web", "--profile", "wasm"]);
+    command.args(["build", "--package", "heaptide-web", "--profile", profile]);
     rust.for_wasm(&mut command);
     command
 }
 
-/// Where [`wasm_command`] leaves its result.
-pub(crate) fn wasm_result(place: &Place, rust: &Rust) -> PathBuf {
+/// Where [`wasm_command`] leaves its result; cargo's folder for the profile `dev` is `debug`.
+pub(crate) fn wasm_result(place: &Place, rust: &Rust, folder: &str) -> PathBuf {
     rust.target_dir(place)
         .join(WASM_TARGET)
-        .join("wasm/heaptide_web.wasm")
+        .join(folder)
+        .join("heaptide_web.wasm")
 }
 
 /// The program that needs wasm-bindgen and brotli; more arguments follow.
 pub(crate) fn bundle(place: &Place) -> Result<Command> {
     let mut command = Rust::own()?.cargo(place);
     command.args(["run", "--quiet", "--package", "heaptide-bundle", "--"]);
+    Ok(command)
+}
+
+/// `cargo xtask size`: builds the console if it is not there as it should be, then measures.
+pub(crate) fn size(mut args: lexopt::Parser) -> Result<ExitCode> {
+    let mut choice = Choice::Auto;
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("toolchain") => choice = Choice::parse(&args.value()?.string()?)?,
+            Long("help") | Short('h') => {
+                print!("{SIZE_HELP}");
+                return Ok(ExitCode::SUCCESS);
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let place = Place::find()?;
+    console(&place, &mut Steps::new(&place, 2), choice)?;
+    let status = Managed::spawn(&mut size_command(&place)?)?.wait()?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Measures what is in `dist/web/`.
+pub(crate) fn size_command(place: &Place) -> Result<Command> {
+    let mut command = bundle(place)?;
+    command.arg("size").arg("--out").arg(place.dist().join("web"));
+    command.args(["--limit", &BUDGET_BYTES.to_string()]);
     Ok(command)
 }
 

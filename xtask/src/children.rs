@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -64,6 +64,21 @@ impl Managed {
         Ok(status)
     }
 
+    /// Ends the child's group if it is still there after this long.
+    pub(crate) fn end_after(&self, limit: Duration) {
+        let Some(group) = self.group else { return };
+        thread::spawn(move || {
+            if wait_for(group, limit) {
+                return;
+            }
+            eprintln!("\nstill running after {} s: ending it", limit.as_secs());
+            let _ = kill_process_group(group, Signal::TERM);
+            if !wait_for(group, GRACE) {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+        });
+    }
+
     /// The child's status if it has ended.
     pub(crate) fn poll(&mut self) -> io::Result<Option<ExitStatus>> {
         if self.reaped.is_none()
@@ -94,10 +109,7 @@ impl Drop for Managed {
             let _ = kill_process_group(group, Signal::TERM);
             // `child.wait` has no time limit, so a watcher makes the group's end certain.
             thread::spawn(move || {
-                let (live, _) = ENDED
-                    .wait_timeout_while(lock(), GRACE, |live| live.contains(&group))
-                    .unwrap_or_else(PoisonError::into_inner);
-                if live.contains(&group) {
+                if !wait_for(group, GRACE) {
                     let _ = kill_process_group(group, Signal::KILL);
                 }
             });
@@ -130,23 +142,24 @@ pub(crate) fn wait_if_stopping() {
 /// Ends all groups, last started first.
 fn stop_all() {
     loop {
-        let live = lock();
-        let Some(&group) = live.last() else { return };
+        let Some(group) = lock().last().copied() else {
+            return;
+        };
         let _ = kill_process_group(group, Signal::TERM);
-        let deadline = Instant::now() + GRACE;
-        let (live, _) = ENDED
-            .wait_timeout_while(live, GRACE, |live| live.contains(&group))
-            .unwrap_or_else(PoisonError::into_inner);
-        if !live.contains(&group) {
-            continue;
+        if !wait_for(group, GRACE) {
+            let _ = kill_process_group(group, Signal::KILL);
+            wait_for(group, Duration::from_secs(1));
+            lock().retain(|other| *other != group);
         }
-        let _ = kill_process_group(group, Signal::KILL);
-        let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_secs(1);
-        let (mut live, _) = ENDED
-            .wait_timeout_while(live, left, |live| live.contains(&group))
-            .unwrap_or_else(PoisonError::into_inner);
-        live.retain(|other| *other != group);
     }
+}
+
+/// Whether the group's child was reaped within the time.
+fn wait_for(group: Pid, limit: Duration) -> bool {
+    let (live, _) = ENDED
+        .wait_timeout_while(lock(), limit, |live| live.contains(&group))
+        .unwrap_or_else(PoisonError::into_inner);
+    !live.contains(&group)
 }
 
 fn lock() -> MutexGuard<'static, Vec<Pid>> {

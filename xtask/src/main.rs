@@ -11,11 +11,17 @@
     reason = "a command-line tool talks to a person"
 )]
 
+mod ability;
+mod bench;
 mod build;
 mod children;
+mod demo;
+mod deny;
 mod place;
 mod progress;
 mod setup;
+mod test;
+mod tidy;
 mod toolchain;
 
 use std::process::ExitCode;
@@ -63,6 +69,12 @@ fn run() -> anyhow::Result<ExitCode> {
     match command.as_str() {
         "setup" => setup::command(args),
         "build" => build::command(args),
+        "demo" => demo::command(args),
+        "test" => test::command(args),
+        "e2e" => test::e2e_command(args),
+        "bench" => bench::command(args),
+        "size" => build::size(args),
+        "tidy" => tidy::command(args),
         "help" => {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)

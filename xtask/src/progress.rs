@@ -103,7 +103,7 @@ pub(crate) fn logged(place: &Place, name: &str, command: &mut Command) -> Result
 }
 
 /// The last lines of a text, each set in a little.
-fn tail(text: &str, lines: usize) -> String {
+pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     let from = all.len().saturating_sub(lines);
     all[from..].iter().map(|line| format!("  | {line}\n")).collect()
