@@ -5,6 +5,7 @@
 //! `HEAPTIDE_REQUIRE_ALL=1`.
 
 #![cfg(target_os = "linux")]
+#![expect(clippy::expect_used, reason = "a test that can't be set up has failed")]
 
 mod support;
 
@@ -15,11 +16,11 @@ use std::{
 };
 
 use heaptide_collector::linux::bpf::{
-    BpfError, BpfOptions, BpfSession, Class, ClassSet, Instruction, MappingCall, Program, SyscallKind,
-    tracefs_path,
+    BpfError, BpfOptions, BpfSession, Class, ClassSet, MappingCall, Program, SyscallKind, tracefs_path,
 };
+use heaptide_symbols::ProbeInstruction;
 use support::{
-    go::{Binary, Go},
+    go::{Binary, Code, Go},
     skip,
     target::{Hits, MAP_LEN, Report, Seen},
 };
@@ -60,12 +61,25 @@ fn session(object: &[u8]) -> BpfSession {
     BpfSession::load(object, &BpfOptions { ring_bytes: 64 << 20 }).expect("load")
 }
 
-fn built(go: &Go) -> (tempfile::TempDir, std::path::PathBuf, Binary) {
+fn built(go: &Go, flags: &[&str]) -> (tempfile::TempDir, Binary) {
     let dir = tempfile::tempdir().expect("a folder");
-    let path = dir.path().join("hits");
-    go.build(&Hits::source(), &path);
-    let binary = Binary::read(go, &path);
-    (dir, path, binary)
+    let binary = go.build(&Hits::source(), flags, dir.path().join("hits"));
+    (dir, binary)
+}
+
+/// Every version as it comes; the newest and an old one also without symbols and at a random address.
+fn builds() -> Vec<(Go, &'static [&'static str])> {
+    let stripped: &[&str] = &["-ldflags=-s -w"];
+    let anywhere: &[&str] = &["-buildmode=pie", "-ldflags=-s -w"];
+    let mut builds = Vec::new();
+    for go in toolchains() {
+        builds.push((go.clone(), &[][..]));
+        if matches!(go.minor, 22 | 27) {
+            builds.push((go.clone(), stripped));
+            builds.push((go, anywhere));
+        }
+    }
+    builds
 }
 
 /// Nothing vanishes: seen = sent + dropped in each class, and each record sent was read.
@@ -87,13 +101,12 @@ fn assert_nothing_vanished(session: &BpfSession, records: u64) {
 #[test]
 fn hits_equal_what_go_counted() {
     let Some(object) = object() else { return };
-    for go in toolchains() {
-        let (_dir, path, binary) = built(&go);
+    for (go, flags) in builds() {
+        let name = format!("go1.{} {flags:?}", go.minor);
+        let (_dir, binary) = built(&go, flags);
         let mut session = session(&object);
-        let mut target = Hits::start(&mut Command::new(&path));
-        session
-            .attach(&target.spec(&go, binary.all_sites()))
-            .expect("attach");
+        let mut target = Hits::start(&mut Command::new(&binary.path));
+        session.attach(&target.spec_of_all(&binary)).expect("attach");
         let with_mappings = tracefs_path().is_some();
         if with_mappings {
             // Off and on again is the same as on.
@@ -104,6 +117,7 @@ fn hits_equal_what_go_counted() {
             skip("tracefs is not mounted, so mapping system calls are not tested");
         }
 
+        let code = Code::of(&binary, target.pid());
         let mut seen = Seen::default();
         let done = target.work(&mut session, &mut seen);
         assert_eq!(seen.pids, HashSet::from([target.pid()]).into_iter().collect());
@@ -111,8 +125,7 @@ fn hits_equal_what_go_counted() {
         seen.drain(&mut session);
 
         eprintln!(
-            "go1.{}: {} allocations, {} frees, {} cycles, {} pauses, {} mapping calls",
-            go.minor,
+            "{name}: {} allocations, {} frees, {} cycles, {} pauses, {} mapping calls",
             seen.allocs.len(),
             seen.frees.len(),
             seen.cycle_starts,
@@ -124,31 +137,26 @@ fn hits_equal_what_go_counted() {
             assert_eq!(counted.dropped(), 0, "{class:?}");
             assert_eq!(counted.stack_failed, 0, "{class:?}");
         }
-        assert_heap(&go, &binary, &done, &seen);
-        assert_gc(&go, &done, &seen);
+        assert_heap(&name, &code, &done, &seen);
+        assert_gc(&name, go.minor, &done, &seen);
         if with_mappings {
-            assert_mappings(&binary, &done, &seen);
+            assert_mappings(&code, &done, &seen);
         }
     }
 }
 
-fn assert_heap(go: &Go, binary: &Binary, done: &Report, seen: &Seen) {
-    let version = go.minor;
+fn assert_heap(name: &str, code: &Code<'_>, done: &Report, seen: &Seen) {
     assert!(
         done.profiled_allocs >= ALLOCS,
-        "go1.{version}: the program profiled {}",
+        "{name}: the program profiled {}",
         done.profiled_allocs
     );
     assert_eq!(
         seen.allocs.len() as u64,
         done.profiled_allocs,
-        "go1.{version}: allocations"
+        "{name}: allocations"
     );
-    assert_eq!(
-        seen.frees.len() as u64,
-        done.profiled_frees,
-        "go1.{version}: frees"
-    );
+    assert_eq!(seen.frees.len() as u64, done.profiled_frees, "{name}: frees");
 
     // By pointer: a free takes away the object that lives at its address, of its size.
     let mut live: HashMap<u64, u64> = HashMap::new();
@@ -167,20 +175,16 @@ fn assert_heap(go: &Go, binary: &Binary, done: &Report, seen: &Seen) {
     for (_, addr, allocated, freed) in events {
         match allocated {
             Some(size) => {
-                assert_eq!(
-                    live.insert(addr, size),
-                    None,
-                    "go1.{version}: {addr:#x} allocated twice"
-                );
+                assert_eq!(live.insert(addr, size), None, "{name}: {addr:#x} allocated twice");
             }
             None => match live.remove(&addr) {
-                Some(size) => assert_eq!(size, freed, "go1.{version}: size at {addr:#x}"),
+                Some(size) => assert_eq!(size, freed, "{name}: size at {addr:#x}"),
                 None => unmatched += 1,
             },
         }
     }
     // Nothing was sampled before we attached.
-    assert_eq!(unmatched, 0, "go1.{version}: frees of unknown objects");
+    assert_eq!(unmatched, 0, "{name}: frees of unknown objects");
 
     let from_site: Vec<_> = seen
         .allocs
@@ -189,69 +193,56 @@ fn assert_heap(go: &Go, binary: &Binary, done: &Report, seen: &Seen) {
             alloc
                 .frames
                 .iter()
-                .any(|&pc| binary.contains("main.allocate", pc - 1))
+                .any(|&pc| code.contains("main.allocate", pc - 1))
         })
         .collect();
     assert_eq!(
         from_site.len() as u64,
         ALLOCS,
-        "go1.{version}: stacks through main.allocate"
+        "{name}: stacks through main.allocate"
     );
     for alloc in from_site {
         let frames = &alloc.frames;
-        assert_eq!(alloc.goid, Some(done.goid), "go1.{version}: {alloc:?}");
+        assert_eq!(alloc.goid, Some(done.goid), "{name}: {alloc:?}");
         assert!(
-            binary.contains(Program::ProfileAlloc.symbol(), frames[0]),
-            "go1.{version}: {alloc:?}"
+            code.contains(Program::ProfileAlloc.symbol(), frames[0]),
+            "{name}: {alloc:?}"
         );
         assert!(!alloc.truncated);
         // main.main called deep, which called itself ten times, which called allocate.
         let deep = frames
             .iter()
-            .filter(|&&pc| binary.contains("main.deep", pc - 1))
+            .filter(|&&pc| code.contains("main.deep", pc - 1))
             .count();
-        assert_eq!(deep, 11, "go1.{version}: {alloc:?}");
+        assert_eq!(deep, 11, "{name}: {alloc:?}");
         assert!(
-            frames.iter().any(|&pc| binary.contains("main.main", pc - 1)),
-            "go1.{version}: {alloc:?}"
+            frames.iter().any(|&pc| code.contains("main.main", pc - 1)),
+            "{name}: {alloc:?}"
         );
         // The immediate caller of profilealloc is there too: it allocates.
         let caller = frames[1] - 1;
         let allocators = ["runtime.mallocgc", "runtime.mallocgcSmallNoscan"];
-        let known = allocators.iter().any(|name| binary.contains(name, caller))
-            || (2..=26).any(|n| binary.contains(&format!("runtime.mallocgcSmallNoScanSC{n}"), caller));
-        assert!(known, "go1.{version}: called from {caller:#x}");
+        let known = allocators.iter().any(|name| code.contains(name, caller))
+            || (2..=26).any(|n| code.contains(&format!("runtime.mallocgcSmallNoScanSC{n}"), caller));
+        assert!(known, "{name}: called from {caller:#x}");
     }
 }
 
-fn assert_gc(go: &Go, done: &Report, seen: &Seen) {
-    let version = go.minor;
-    assert!(done.cycles >= 10, "go1.{version}");
-    assert_eq!(seen.cycle_starts, done.cycles, "go1.{version}: cycles begun");
-    assert_eq!(seen.mark_terminations, done.cycles, "go1.{version}: cycles ended");
+fn assert_gc(name: &str, minor: u32, done: &Report, seen: &Seen) {
+    assert!(done.cycles >= 10, "{name}");
+    assert_eq!(seen.cycle_starts, done.cycles, "{name}: cycles begun");
+    assert_eq!(seen.mark_terminations, done.cycles, "{name}: cycles ended");
     let gc_begins = seen
         .stw_begins
         .iter()
         .filter(|(_, reason)| matches!(reason, 1 | 2))
         .count() as u64;
-    assert_eq!(gc_begins, done.gc_pauses, "go1.{version}: pauses of the GC");
-    assert_eq!(gc_begins, 2 * done.cycles, "go1.{version}: two pauses a cycle");
+    assert_eq!(gc_begins, done.gc_pauses, "{name}: pauses of the GC");
+    assert_eq!(gc_begins, 2 * done.cycles, "{name}: two pauses a cycle");
     let stops = done.gc_pauses + done.other_stops;
-    assert_eq!(
-        seen.stw_begins.len() as u64,
-        stops,
-        "go1.{version}: stops of the world"
-    );
-    assert_eq!(
-        seen.stw_ends.len() as u64,
-        stops,
-        "go1.{version}: starts of the world"
-    );
-    assert_eq!(
-        seen.stw_wakeps.len() as u64,
-        stops,
-        "go1.{version}: ends by wakep"
-    );
+    assert_eq!(seen.stw_begins.len() as u64, stops, "{name}: stops of the world");
+    assert_eq!(seen.stw_ends.len() as u64, stops, "{name}: starts of the world");
+    assert_eq!(seen.stw_wakeps.len() as u64, stops, "{name}: ends by wakep");
 
     // Stops and starts take turns, and each start is followed by its wakep.
     let times = |all: &[(u64, u8)]| all.iter().map(|&(ts_ns, _)| ts_ns).collect::<Vec<_>>();
@@ -266,14 +257,14 @@ fn assert_gc(go: &Go, done: &Report, seen: &Seen) {
     for (index, ((begin, end), wakep)) in begins.iter().zip(&ends).zip(&wakeps).enumerate() {
         assert!(
             begin < end && end < wakep,
-            "go1.{version}: stop {index}: {begin} {end} {wakep}"
+            "{name}: stop {index}: {begin} {end} {wakep}"
         );
         assert!(
             begins.get(index + 1).is_none_or(|next| next > wakep),
-            "go1.{version}: stop {index}"
+            "{name}: stop {index}"
         );
     }
-    if version >= 22 {
+    if minor >= 22 {
         let reasons = |all: &[(u64, u8)]| {
             let mut all = all.to_vec();
             all.sort_unstable();
@@ -282,12 +273,12 @@ fn assert_gc(go: &Go, done: &Report, seen: &Seen) {
         assert_eq!(
             reasons(&seen.stw_begins),
             reasons(&seen.stw_ends),
-            "go1.{version}: reasons"
+            "{name}: reasons"
         );
     }
 }
 
-fn assert_mappings(binary: &Binary, done: &Report, seen: &Seen) {
+fn assert_mappings(code: &Code<'_>, done: &Report, seen: &Seen) {
     let mapped = done.mapped.as_deref().expect("mappings");
     let mmaps = seen.own_mappings(SyscallKind::Mmap);
     let results: Vec<u64> = mmaps
@@ -305,7 +296,7 @@ fn assert_mappings(binary: &Binary, done: &Report, seen: &Seen) {
         };
         assert_eq!((prot, flags, fd), (3, 0x22, -1));
         assert!(seen.enter_ns < seen.exit_ns);
-        let from = |name| seen.frames.iter().any(|&pc| binary.contains(name, pc - 1));
+        let from = |name| seen.frames.iter().any(|&pc| code.contains(name, pc - 1));
         assert!(from("main.(*report).mappings") && from("main.main"), "{seen:x?}");
     }
 
@@ -358,13 +349,11 @@ fn assert_mappings(binary: &Binary, done: &Report, seen: &Seen) {
 fn only_the_attached_process_is_hit() {
     let Some(object) = object() else { return };
     let Some(go) = newest() else { return };
-    let (_dir, path, binary) = built(&go);
+    let (_dir, binary) = built(&go, &[]);
     let mut session = session(&object);
-    let mut watched = Hits::start(&mut Command::new(&path));
-    let mut neighbour = Hits::start(&mut Command::new(&path));
-    session
-        .attach(&watched.spec(&go, binary.all_sites()))
-        .expect("attach");
+    let mut watched = Hits::start(&mut Command::new(&binary.path));
+    let mut neighbour = Hits::start(&mut Command::new(&binary.path));
+    session.attach(&watched.spec_of_all(&binary)).expect("attach");
 
     neighbour.work_undrained();
     drop(neighbour);
@@ -388,12 +377,10 @@ fn only_the_attached_process_is_hit() {
 fn a_class_is_switched_off_and_counted() {
     let Some(object) = object() else { return };
     let Some(go) = newest() else { return };
-    let (_dir, path, binary) = built(&go);
+    let (_dir, binary) = built(&go, &[]);
     let mut session = session(&object);
-    let mut target = Hits::start(&mut Command::new(&path));
-    session
-        .attach(&target.spec(&go, binary.all_sites()))
-        .expect("attach");
+    let mut target = Hits::start(&mut Command::new(&binary.path));
+    session.attach(&target.spec_of_all(&binary)).expect("attach");
     session
         .set_enabled(target.pid(), ClassSet::ALL.without(Class::Alloc))
         .expect("switch");
@@ -412,12 +399,10 @@ fn a_class_is_switched_off_and_counted() {
 fn a_full_ring_drops_and_counts() {
     let Some(object) = object() else { return };
     let Some(go) = newest() else { return };
-    let (_dir, path, binary) = built(&go);
+    let (_dir, binary) = built(&go, &[]);
     let mut session = BpfSession::load(&object, &BpfOptions { ring_bytes: 4096 }).expect("load");
-    let mut target = Hits::start(&mut Command::new(&path));
-    session
-        .attach(&target.spec(&go, binary.all_sites()))
-        .expect("attach");
+    let mut target = Hits::start(&mut Command::new(&binary.path));
+    session.attach(&target.spec_of_all(&binary)).expect("attach");
 
     let done = target.work_undrained();
     let mut seen = Seen::default();
@@ -432,11 +417,11 @@ fn a_full_ring_drops_and_counts() {
 fn deep_stacks_are_cut_at_127_frames_and_say_so() {
     let Some(object) = object() else { return };
     let Some(go) = newest() else { return };
-    let (_dir, path, binary) = built(&go);
+    let (_dir, binary) = built(&go, &[]);
     let mut session = session(&object);
-    let mut target = Hits::start(Command::new(&path).args(["-depth", "200", "-allocs", "100"]));
+    let mut target = Hits::start(Command::new(&binary.path).args(["-depth", "200", "-allocs", "100"]));
     session
-        .attach(&target.spec(&go, vec![binary.site(Program::ProfileAlloc)]))
+        .attach(&target.spec(&binary, vec![binary.site(Program::ProfileAlloc)]))
         .expect("attach");
 
     let mut seen = Seen::default();
@@ -462,7 +447,7 @@ fn deep_stacks_are_cut_at_127_frames_and_say_so() {
 fn programs_in_another_mount_namespace_and_deleted_ones_are_attached() {
     let Some(object) = object() else { return };
     let Some(go) = newest() else { return };
-    let (dir, path, binary) = built(&go);
+    let (dir, binary) = built(&go, &[]);
 
     // The binary is on a tmpfs that only the new namespace has mounted.
     let hidden = dir.path().join("hidden");
@@ -471,11 +456,11 @@ fn programs_in_another_mount_namespace_and_deleted_ones_are_attached() {
     let mut unshare = Command::new("unshare");
     unshare
         .args(["--mount", "sh", "-c", script])
-        .arg(&path)
+        .arg(&binary.path)
         .arg(&hidden);
 
     let copy = dir.path().join("copy");
-    std::fs::copy(&path, &copy).expect("copy");
+    std::fs::copy(&binary.path, &copy).expect("copy");
     let mut unlinked = Command::new(&copy);
 
     for (name, command) in [("mount namespace", &mut unshare), ("deleted", &mut unlinked)] {
@@ -485,7 +470,7 @@ fn programs_in_another_mount_namespace_and_deleted_ones_are_attached() {
         if name == "deleted" {
             std::fs::remove_file(&copy).expect("delete");
         }
-        session.attach(&target.spec(&go, binary.all_sites())).expect(name);
+        session.attach(&target.spec_of_all(&binary)).expect(name);
         let mut seen = Seen::default();
         let done = target.work(&mut session, &mut seen);
         assert_eq!(seen.allocs.len() as u64, done.profiled_allocs, "{name}");
@@ -496,12 +481,12 @@ fn programs_in_another_mount_namespace_and_deleted_ones_are_attached() {
 fn what_can_not_be_attached_is_refused_with_a_reason() {
     let Some(object) = object() else { return };
     let Some(go) = newest() else { return };
-    let (_dir, path, binary) = built(&go);
+    let (_dir, binary) = built(&go, &[]);
     let mut session = session(&object);
-    let target = Hits::start(&mut Command::new(&path));
+    let target = Hits::start(&mut Command::new(&binary.path));
     let site = binary.site(Program::ProfileAlloc);
     let spec = |pid: u32, site| {
-        let mut spec = target.spec(&go, vec![site]);
+        let mut spec = target.spec(&binary, vec![site]);
         spec.pid = pid;
         spec
     };
@@ -516,9 +501,9 @@ fn what_can_not_be_attached_is_refused_with_a_reason() {
         site.file_offset += by;
         site
     };
-    let as_call = {
+    let instead = |instruction| {
         let mut site = site;
-        site.instruction = Instruction::Call;
+        site.instruction = instruction;
         site
     };
     let pid = target.pid();
@@ -536,7 +521,16 @@ fn what_can_not_be_attached_is_refused_with_a_reason() {
             spec(pid, shifted(1)),
             "refused to probe ProfileAlloc",
         ),
-        ("another instruction", spec(pid, as_call), "expected Call"),
+        (
+            "another instruction",
+            spec(pid, instead(ProbeInstruction::CallRel32)),
+            "found bytes [55], expected [e8]",
+        ),
+        (
+            "a single-stepped instruction",
+            spec(pid, instead(ProbeInstruction::SingleStepped)),
+            "would single-step",
+        ),
         ("beyond the file", spec(pid, shifted(1 << 40)), "found bytes []"),
     ];
     for (name, spec, expected) in cases {

@@ -1,6 +1,10 @@
 //! Go programs for the kernel tests: built, started, and with their probe sites.
 
-#![expect(clippy::expect_used, reason = "a test that can't be set up has failed")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test that can't be set up has failed"
+)]
 
 pub(crate) mod go;
 pub(crate) mod target;

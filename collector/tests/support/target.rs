@@ -10,7 +10,7 @@ use heaptide_collector::linux::bpf::{
     BpfSession, ClassSet, MappingCall, ProbePoint, SyscallKind, TargetSpec, What, decode,
 };
 
-use super::go::Go;
+use super::go::Binary;
 
 /// Length of the program's own mappings, which the runtime never uses.
 pub(crate) const MAP_LEN: u64 = 77 * 4096;
@@ -62,15 +62,18 @@ impl Hits {
         self.child.id()
     }
 
-    pub(crate) fn spec(&self, go: &Go, sites: Vec<ProbePoint>) -> TargetSpec {
+    pub(crate) fn spec(&self, binary: &Binary, sites: Vec<ProbePoint>) -> TargetSpec {
         TargetSpec {
             pid: self.pid(),
             executable: None,
-            kind_special_profile: go.kind_special_profile(),
-            offsets: go.offsets(),
+            offsets: Some(binary.go.offsets().expect("a Go version of the table")),
             enabled: ClassSet::ALL,
             sites,
         }
+    }
+
+    pub(crate) fn spec_of_all(&self, binary: &Binary) -> TargetSpec {
+        self.spec(binary, binary.all_sites())
     }
 
     /// Lets it work and reads its "done" line; it then waits until this is dropped. Drains the ring

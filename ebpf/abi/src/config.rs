@@ -6,7 +6,7 @@ pub const TARGETS_MAX: u32 = 64;
 /// Value of the map [`TARGETS`](crate::maps::TARGETS), by thread group id.
 ///
 /// The offsets are of fields of Go's `runtime.g`, `runtime.m` and `runtime.special`, which change with the
-/// Go version.
+/// Go version; 0 means unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct TargetConfig {

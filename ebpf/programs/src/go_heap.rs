@@ -45,9 +45,12 @@ pub fn free_special(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let [special, addr, size_bytes, _] = arch::go_args(&ctx);
-    // An unreadable kind is sent: a free too many is dropped by the reader, which knows no such object.
-    if let Some(kind) = read_user::<u8>(special + u64::from(thread.config.special_kind)) {
-        if u32::from(kind) != thread.config.kind_special_profile {
+    // An unknown kind is sent: a free too many is dropped by the reader, which knows no such object.
+    let offset = u64::from(thread.config.special_kind);
+    if offset != 0 {
+        if read_user::<u8>(special + offset)
+            .is_some_and(|kind| u32::from(kind) != thread.config.kind_special_profile)
+        {
             count(Class::Free, Counter::Filtered);
             return 0;
         }
@@ -64,6 +67,9 @@ pub fn free_special(ctx: ProbeContext) -> u32 {
 /// Id of the goroutine `g`, or of the one that it serves if it is a thread's system goroutine.
 #[inline(always)]
 fn goroutine(g: u64, config: &TargetConfig) -> (u64, u16) {
+    if config.g_goid == 0 {
+        return (0, flags::GOID_UNKNOWN);
+    }
     let user_g = read_user::<u64>(g + u64::from(config.g_m))
         .and_then(|m| read_user::<u64>(m + u64::from(config.m_curg)));
     let (g, flags) = match user_g {

@@ -5,7 +5,6 @@
 //! so the bytes at each site are read and checked first, whoever computed it.
 
 use std::{
-    fmt,
     fs::File,
     io,
     num::NonZeroU32,
@@ -15,6 +14,7 @@ use std::{
 
 use aya::programs::uprobe::{UProbeLinkId, UProbeScope};
 use heaptide_ebpf_abi::{Class, TargetConfig, programs};
+use heaptide_symbols::{GoBinary, ProbeInstruction, RuntimeOffsets, SymbolError};
 
 use super::{
     error::BpfError,
@@ -90,37 +90,6 @@ impl Program {
     }
 }
 
-/// An instruction at which a probe is cheap, since the kernel emulates it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Instruction {
-    /// `PUSHQ BP` (`55`): the first instruction after Go's stack check, at which arguments and the caller
-    /// are intact. 0.9 to 1.3 µs a hit.
-    PushBp,
-    /// One-byte `NOP` (`90`). 1.3 µs a hit.
-    Nop,
-    /// Five-byte `NOP` (`0f 1f 44 00 00`), which Linux 6.18 replaces by a jump. 0.4 to 0.7 µs a hit.
-    Nop5,
-    /// `CALL rel32` (`e8 ....`).
-    Call,
-}
-
-impl Instruction {
-    const fn bytes(self) -> &'static [u8] {
-        match self {
-            Self::PushBp => &[0x55],
-            Self::Nop => &[0x90],
-            Self::Nop5 => &[0x0f, 0x1f, 0x44, 0x00, 0x00],
-            Self::Call => &[0xe8],
-        }
-    }
-}
-
-impl fmt::Display for Instruction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?} {:02x?}", self.bytes())
-    }
-}
-
 /// Where a program is to be attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProbePoint {
@@ -129,20 +98,26 @@ pub struct ProbePoint {
     /// Offset of the instruction in the executable file.
     pub file_offset: u64,
     /// The instruction there, which is checked.
-    pub instruction: Instruction,
+    pub instruction: ProbeInstruction,
 }
 
-/// Offsets of fields of Go's `runtime.g`, `runtime.m` and `runtime.special`, by Go version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GoOffsets {
-    /// `g.goid`
-    pub g_goid: u32,
-    /// `g.m`
-    pub g_m: u32,
-    /// `m.curg`
-    pub m_curg: u32,
-    /// `special.kind`: 10 up to Go 1.23, 16 from 1.24; `freeSpecial` reads it first (`0f b6 .. DISP8`).
-    pub special_kind: u32,
+impl ProbePoint {
+    /// Where a program goes in a Go binary.
+    ///
+    /// # Errors
+    ///
+    /// That of [`GoBinary::probe_site`] or [`GoBinary::call_site`].
+    pub fn find<B: AsRef<[u8]>>(binary: &GoBinary<B>, program: Program) -> Result<Self, SymbolError> {
+        let site = match program {
+            Program::StwEndWakep => binary.call_site(program.symbol(), "runtime.wakep")?,
+            _ => binary.probe_site(program.symbol())?,
+        };
+        Ok(Self {
+            program,
+            file_offset: site.file_offset,
+            instruction: site.instruction,
+        })
+    }
 }
 
 /// A process and what to attach to it.
@@ -153,10 +128,9 @@ pub struct TargetSpec {
     /// The executable; `None` means `/proc/PID/exe`, which finds it in any mount namespace and after it was
     /// deleted or replaced.
     pub executable: Option<PathBuf>,
-    /// `runtime._KindSpecialProfile`: 2 up to Go 1.22, 3 in 1.23 and 1.24, 4 from 1.25.
-    pub kind_special_profile: u8,
-    /// Where the goroutine's id is.
-    pub offsets: GoOffsets,
+    /// Offsets in Go's runtime; without them no goroutine ids are told, and frees of unsampled objects are
+    /// sent too. `None` for what is not Go.
+    pub offsets: Option<&'static RuntimeOffsets>,
     /// Classes that are on from the beginning.
     pub enabled: ClassSet,
     /// Sites; may be empty, for mapping system calls only.
@@ -185,14 +159,7 @@ impl BpfSession {
             .unwrap_or_else(|| PathBuf::from(format!("/proc/{pid}/exe")));
         check_sites(pid, &executable, &spec.sites)?;
 
-        let config = TargetConfig {
-            enabled: spec.enabled.bits(),
-            kind_special_profile: spec.kind_special_profile.into(),
-            g_goid: spec.offsets.g_goid,
-            g_m: spec.offsets.g_m,
-            m_curg: spec.offsets.m_curg,
-            special_kind: spec.offsets.special_kind,
-        };
+        let config = config(spec);
         self.targets
             .insert(pid, config.to_words(), 0)
             .map_err(|error| BpfError::map("configure a process", &error))?;
@@ -242,6 +209,24 @@ impl BpfSession {
     }
 }
 
+fn config(spec: &TargetSpec) -> TargetConfig {
+    let enabled = spec.enabled.bits();
+    match spec.offsets {
+        None => TargetConfig {
+            enabled,
+            ..TargetConfig::default()
+        },
+        Some(offsets) => TargetConfig {
+            enabled,
+            kind_special_profile: offsets.kind_special_profile.into(),
+            g_goid: offsets.g_goid,
+            g_m: offsets.g_m,
+            m_curg: offsets.m_curg,
+            special_kind: offsets.special_kind,
+        },
+    }
+}
+
 fn check_process(pid: u32) -> Result<NonZeroU32, BpfError> {
     let gone = BpfError::ProcessGone { pid };
     let Some(process) = NonZeroU32::new(pid) else {
@@ -259,6 +244,17 @@ fn check_process(pid: u32) -> Result<NonZeroU32, BpfError> {
     }
 }
 
+/// How an instruction that the kernel emulates begins; empty for one that it would single-step.
+const fn expected_bytes(instruction: ProbeInstruction) -> &'static [u8] {
+    match instruction {
+        ProbeInstruction::Push => &[0x55],
+        ProbeInstruction::Nop => &[0x90],
+        ProbeInstruction::Nop5 => &[0x0f, 0x1f, 0x44, 0x00, 0x00],
+        ProbeInstruction::CallRel32 => &[0xe8],
+        _ => &[],
+    }
+}
+
 fn check_sites(pid: u32, executable: &Path, sites: &[ProbePoint]) -> Result<(), BpfError> {
     let file = File::open(executable).map_err(|source| match source.kind() {
         // A zombie or kernel thread has a status but no executable.
@@ -273,7 +269,14 @@ fn check_sites(pid: u32, executable: &Path, sites: &[ProbePoint]) -> Result<(), 
         },
     })?;
     for site in sites {
-        let expected = site.instruction.bytes();
+        let expected = expected_bytes(site.instruction);
+        if expected.is_empty() {
+            return Err(BpfError::SingleStepped {
+                program: site.program,
+                path: executable.to_owned(),
+                file_offset: site.file_offset,
+            });
+        }
         let mut found = vec![0; expected.len()];
         if let Err(source) = file.read_exact_at(&mut found, site.file_offset) {
             if source.kind() != io::ErrorKind::UnexpectedEof {
@@ -290,7 +293,7 @@ fn check_sites(pid: u32, executable: &Path, sites: &[ProbePoint]) -> Result<(), 
                 path: executable.to_owned(),
                 file_offset: site.file_offset,
                 found,
-                expected: site.instruction,
+                expected,
             });
         }
     }

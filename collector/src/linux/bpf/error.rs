@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io, path::PathBuf};
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
 use super::{
-    attach::{Instruction, Program},
+    attach::Program,
     rights::{Capability, remedy},
 };
 
@@ -100,7 +100,7 @@ pub enum BpfError {
     /// The bytes at a site are not those that were expected, so a breakpoint there could break the program.
     #[error(
         "refused to probe {program:?} at file offset {file_offset:#x} of {}: found bytes {found:02x?}, \
-         expected {expected}", path.display()
+         expected {expected:02x?}; the file is not the one that the site was computed from", path.display()
     )]
     WrongSite {
         /// What was to be attached.
@@ -112,7 +112,20 @@ pub enum BpfError {
         /// What is there.
         found: Vec<u8>,
         /// What should be there.
-        expected: Instruction,
+        expected: &'static [u8],
+    },
+    /// The kernel can't emulate the instruction at a site.
+    #[error(
+        "refused to probe {program:?} at file offset {file_offset:#x} of {}: the kernel would single-step \
+         the instruction there, which costs 20 to 50 times as much", path.display()
+    )]
+    SingleStepped {
+        /// What was to be attached.
+        program: Program,
+        /// The executable.
+        path: PathBuf,
+        /// Where.
+        file_offset: u64,
     },
     /// The ring buffer's size is not one that the kernel takes.
     #[error("ring of {got_bytes} bytes, expected a power of two from 4096 to 1073741824")]

@@ -19,7 +19,7 @@
 //! holds after `kill -9` as well. Nothing is ever written to the watched process; the kernel puts a
 //! breakpoint at each site and takes it away again.
 //!
-//! Left out: finding sites in a binary (the crate `heaptide-symbols`), meaning of the records beyond their
+//! Left out: reading binaries (the crate `heaptide-symbols`), meaning of the records beyond their
 //! fields (pairing, lifetimes), and the policy that decides what is on.
 
 mod attach;
@@ -29,7 +29,7 @@ mod rights;
 mod session;
 mod tracefs;
 
-pub use attach::{GoOffsets, Instruction, ProbePoint, Program, TargetSpec};
+pub use attach::{ProbePoint, Program, TargetSpec};
 pub use error::BpfError;
 pub use record::{AbiError, At, MappingCall, Record, Stack, What, decode};
 pub use rights::{Capability, missing_capabilities};

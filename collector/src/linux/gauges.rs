@@ -1,0 +1,134 @@
+//! Gauges read off `/proc`: what the kernel says of the process, and what we cost.
+
+use super::process::Process;
+use heaptide_protocol::gauges::{Gauge, GaugeValue};
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+/// The kernel's clock tick in `/proc/PID/stat`: USER_HZ, 100 on every Linux architecture in use.
+const TICK_NS: u64 = 10_000_000;
+
+/// Cheap figures: two small files, no page walk.
+pub(crate) fn cheap(process: &Process, page_bytes: u64) -> io::Result<Vec<GaugeValue>> {
+    let stat = process.stat()?;
+    let statm = fs::read_to_string(format!("/proc/{}/statm", process.pid()))?;
+    let mut pages = statm.split_ascii_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
+    let (virtual_pages, resident_pages) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
+    Ok(values(&[
+        (Gauge::RSS_BYTES, resident_pages * page_bytes),
+        (Gauge::VIRTUAL_BYTES, virtual_pages * page_bytes),
+        (Gauge::THREADS, stat.threads),
+        (Gauge::MINOR_FAULTS, stat.minor_faults),
+        (Gauge::MAJOR_FAULTS, stat.major_faults),
+        (Gauge::TARGET_CPU_NS, stat.cpu_ticks * TICK_NS),
+    ]))
+}
+
+/// The smaps roll-up. The kernel walks every page table of the process for it, holding the lock that its
+/// `mmap` calls need, so a large process is asked rarely: see [`Pacer`].
+pub(crate) fn rollup(process: &Process) -> io::Result<Vec<GaugeValue>> {
+    let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", process.pid()))?;
+    Ok(parse_rollup(&text))
+}
+
+/// What the collector itself uses.
+pub(crate) fn own(page_bytes: u64) -> Vec<GaugeValue> {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let resident = statm.split_ascii_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+    values(&[(Gauge::COLLECTOR_CPU_NS, own_cpu_ns()), (Gauge::COLLECTOR_RSS_BYTES, resident * page_bytes)])
+}
+
+pub(crate) fn own_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Spaces out a dear reading so that it takes at most a thousandth of the time.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    next_ns: u64,
+}
+
+impl Pacer {
+    const SHARE: u64 = 1000;
+    const AT_LEAST: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new() -> Self {
+        Self { next_ns: 0 }
+    }
+
+    pub(crate) fn due(&self, now_ns: u64) -> bool {
+        now_ns >= self.next_ns
+    }
+
+    pub(crate) fn took(&mut self, start_ns: u64, end_ns: u64) {
+        let pause = (end_ns.saturating_sub(start_ns) * Self::SHARE).max(Self::AT_LEAST.as_nanos() as u64);
+        self.next_ns = start_ns + pause;
+    }
+}
+
+fn parse_rollup(text: &str) -> Vec<GaugeValue> {
+    const FIELDS: [(&str, Gauge); 9] = [
+        ("Rss:", Gauge::ROLLUP_RSS_BYTES),
+        ("Pss:", Gauge::PSS_BYTES),
+        ("Pss_Anon:", Gauge::PSS_ANON_BYTES),
+        ("Pss_File:", Gauge::PSS_FILE_BYTES),
+        ("Pss_Shmem:", Gauge::PSS_SHMEM_BYTES),
+        ("Anonymous:", Gauge::ANONYMOUS_BYTES),
+        ("LazyFree:", Gauge::LAZY_FREE_BYTES),
+        ("AnonHugePages:", Gauge::ANON_HUGE_PAGES_BYTES),
+        ("Swap:", Gauge::SWAP_BYTES),
+    ];
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let name = words.next()?;
+            let (_, gauge) = FIELDS.iter().find(|(field, _)| *field == name)?;
+            let kib: u64 = words.next()?.parse().ok()?;
+            Some(GaugeValue { gauge: *gauge, value: kib * 1024 })
+        })
+        .collect()
+}
+
+fn values(pairs: &[(Gauge, u64)]) -> Vec<GaugeValue> {
+    pairs.iter().map(|(gauge, value)| GaugeValue { gauge: *gauge, value: *value }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rollup_is_read_by_name() {
+        let text = "00400000-7ffe [rollup]\nRss: 12 kB\nPss: 8 kB\nPss_Dirty: 1 kB\nAnonymous: 4 kB\nSwap: 0 kB\n";
+        let got: Vec<(Gauge, u64)> = parse_rollup(text).iter().map(|value| (value.gauge, value.value)).collect();
+        let expected = [
+            (Gauge::ROLLUP_RSS_BYTES, 12_288),
+            (Gauge::PSS_BYTES, 8_192),
+            (Gauge::ANONYMOUS_BYTES, 4_096),
+            (Gauge::SWAP_BYTES, 0),
+        ];
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn a_dear_reading_is_spaced_out() {
+        let mut pacer = Pacer::new();
+        assert!(pacer.due(0));
+        pacer.took(1_000, 2_000);
+        assert!(!pacer.due(999_000_000) && pacer.due(1_000_001_000));
+        pacer.took(0, 50_000_000);
+        assert!(!pacer.due(49_000_000_000) && pacer.due(50_000_000_000));
+    }
+
+    #[test]
+    fn our_own_process_has_figures() {
+        let process = Process::open(std::process::id()).unwrap();
+        let page = rustix::param::page_size() as u64;
+        let value = |list: &[GaugeValue], gauge| list.iter().find(|value| value.gauge == gauge).unwrap().value;
+        assert!(value(&cheap(&process, page).unwrap(), Gauge::RSS_BYTES) > 0);
+        assert!(value(&rollup(&process).unwrap(), Gauge::PSS_BYTES) > 0);
+        assert!(value(&own(page), Gauge::COLLECTOR_RSS_BYTES) > 0);
+    }
+}
