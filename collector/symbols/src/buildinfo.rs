@@ -32,15 +32,17 @@ impl BuildInfo {
             .section(bytes, ".go.buildinfo")
             .and_then(|s| Self::read(bytes, s.offset));
         section.or_else(|| {
-            // No section headers: the blob is 16-byte aligned in a data segment.
-            elf.segments.iter().filter(|s| !s.executable).find_map(|segment| {
+            // No section headers: the blob is 16-byte aligned in a data segment. (Programs
+            // that read build information, like this one, have the magic elsewhere.)
+            elf.segments.iter().filter(|s| s.writable).find_map(|segment| {
                 let start = usize::try_from(segment.offset).ok()?;
                 let end = start.checked_add(usize::try_from(segment.file_bytes).ok()?)?;
                 let mut blocks = bytes.get(start..end)?.chunks(ALIGN).enumerate();
                 blocks.find_map(|(i, block)| {
-                    block
+                    let found = block
                         .starts_with(MAGIC)
-                        .then(|| Self::read(bytes, (start + i * ALIGN) as u64))?
+                        .then(|| Self::read(bytes, (start + i * ALIGN) as u64))??;
+                    found.version().is_some().then_some(found)
                 })
             })
         })
