@@ -165,3 +165,54 @@ fn wait_for(group: Pid, limit: Duration) -> bool {
 fn lock() -> MutexGuard<'static, Vec<Pid>> {
     LIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::Stdio;
+
+    use super::*;
+
+    /// A shell that starts a process of its own; that process's number is its first line.
+    fn family() -> (Managed, u32) {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "sleep 1000 & echo $!; wait"])
+            .stdout(Stdio::piped());
+        let mut child = Managed::spawn(&mut command).unwrap();
+        let mut line = String::new();
+        BufReader::new(child.child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        (child, line.trim().parse().unwrap())
+    }
+
+    /// Returns when the process is gone or only waits to be reaped; hangs (and is ended by the harness's
+    /// caller) if it never goes.
+    fn wait_until_gone(pid: u32) {
+        loop {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            match stat.rsplit_once(") ").map(|(_, rest)| rest.starts_with('Z')) {
+                None | Some(true) => return,
+                Some(false) => thread::yield_now(),
+            }
+        }
+    }
+
+    #[test]
+    fn a_dropped_child_takes_its_own_children_along() {
+        let (child, grandchild) = family();
+        let own = child.child.id();
+        drop(child);
+        wait_until_gone(own);
+        wait_until_gone(grandchild);
+    }
+
+    #[test]
+    fn a_child_that_takes_too_long_is_ended() {
+        let (mut child, grandchild) = family();
+        child.end_after(Duration::from_millis(1));
+        assert!(!child.wait().unwrap().success());
+        wait_until_gone(grandchild);
+    }
+}

@@ -28,9 +28,9 @@ pub(super) fn all(place: &Place, wanted: Wanted, mut items: Vec<Item>) -> Result
             steps.call(&item.name(), || bail!("there is no rustup on this machine"))
         };
         let Err(error) = outcome else { continue };
-        match distro_instead(&item).filter(|_| wanted.choice == Choice::Auto) {
+        match distro_instead(&item).filter(|_| wanted.choice != Choice::Rustup) {
             Some(other) => {
-                eprintln!("  {error:#}\n  rustup could not: taking Debian's packages instead");
+                eprintln!("  {error:#}\n  rustup can't bring it here: Debian's packages do instead");
                 items.push(other);
             }
             None => failures.push(format!("{error:#}")),
@@ -84,9 +84,27 @@ pub(super) fn all(place: &Place, wanted: Wanted, mut items: Vec<Item>) -> Result
         }
     }
     if failures.is_empty() {
+        failures = still_missing(place, wanted);
+    }
+    if failures.is_empty() {
         return Ok(());
     }
     bail!("setup is not complete:\n\n{}", failures.join("\n\n"))
+}
+
+/// What is not there although everything went well: a package that another distribution fills otherwise.
+fn still_missing(place: &Place, wanted: Wanted) -> Vec<String> {
+    // Both ways were tried; one must have led to the targets.
+    let choice = if wanted.choice == Choice::Both {
+        Choice::Auto
+    } else {
+        wanted.choice
+    };
+    let missing = super::items::missing(place, Wanted { choice, ..wanted });
+    missing
+        .iter()
+        .map(|item| format!("{} was installed and still can't be found", item.name()))
+        .collect()
 }
 
 /// How many steps will be shown.
@@ -112,6 +130,7 @@ fn distro_instead(item: &Item) -> Option<Item> {
     match item {
         Item::WasmRustup => Some(Item::WasmDistro),
         Item::BpfRustup => Some(Item::BpfDistro),
+        Item::RustComponents => Some(Item::RustComponentsDistro),
         _ => None,
     }
 }
@@ -252,9 +271,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_cross_targets_have_a_second_way() {
+    fn only_what_rustup_brings_has_a_second_way() {
         assert_eq!(distro_instead(&Item::WasmRustup), Some(Item::WasmDistro));
         assert_eq!(distro_instead(&Item::BpfRustup), Some(Item::BpfDistro));
-        assert_eq!(distro_instead(&Item::RustComponents), None);
+        assert_eq!(
+            distro_instead(&Item::RustComponents),
+            Some(Item::RustComponentsDistro)
+        );
+        assert_eq!(distro_instead(&Item::Llvm), None);
     }
 }

@@ -27,6 +27,7 @@ pub(crate) enum Item {
     CCompiler,
     /// `rustfmt` and `clippy`.
     RustComponents,
+    RustComponentsDistro,
     WasmRustup,
     BpfRustup,
     WasmDistro,
@@ -44,7 +45,7 @@ impl Item {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::CCompiler => "C compiler".into(),
-            Self::RustComponents => "rustfmt, clippy".into(),
+            Self::RustComponents | Self::RustComponentsDistro => "rustfmt, clippy".into(),
             Self::WasmRustup => "wasm32 (rustup)".into(),
             Self::BpfRustup => "rust-src (rustup)".into(),
             Self::WasmDistro => "wasm32 (distro)".into(),
@@ -62,7 +63,7 @@ impl Item {
     pub(crate) fn purpose(&self) -> &'static str {
         match self {
             Self::CCompiler => "links every native program",
-            Self::RustComponents => "formatting and lints in the tests",
+            Self::RustComponents | Self::RustComponentsDistro => "formatting and lints in the tests",
             Self::WasmRustup | Self::WasmDistro => "builds the console",
             Self::BpfRustup | Self::BpfDistro => "builds the eBPF programs",
             Self::Llvm => "what bpf-linker is built on",
@@ -79,6 +80,7 @@ impl Item {
     pub(crate) fn packages(&self) -> &'static [&'static str] {
         match self {
             Self::CCompiler => &["gcc", "libc6-dev"],
+            Self::RustComponentsDistro => &["rustfmt-web", "rust-web-clippy"],
             // rustc-web without the sources can't build the standard library for wasm32.
             Self::WasmDistro => &["rustc-web", "cargo-web", "rust-web-src", "lld-22"],
             Self::BpfDistro => &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"],
@@ -117,7 +119,11 @@ pub(crate) fn missing(place: &Place, wanted: Wanted) -> Vec<Item> {
     need(Item::Chromium, chromium().is_some() && chromedriver().is_some());
     need(Item::Fonts, Path::new("/usr/share/fonts/truetype").is_dir());
     need(Item::CargoDeny, cargo_deny(place).is_file());
-    need(Item::Tracefs, Path::new(TRACEFS).join("events").is_dir());
+    // Its files are for root alone; the list of mounts is for everyone.
+    need(
+        Item::Tracefs,
+        std::fs::read_to_string("/proc/mounts").is_ok_and(|mounts| mounts.contains(TRACEFS)),
+    );
     items
 }
 

@@ -25,7 +25,8 @@ Install what is missing on this machine to build, run and test Heaptide.
 Usage: cargo xtask setup [OPTIONS]
 
   --toolchain WAY  how the wasm32 and BPF targets come: rustup, distro (Debian's rustc-web packages),
-                   both (for the tests), or auto: rustup where it works, else distro (default)
+                   both (for the tests; rustup may fail then), or auto: rustup where it
+                   works, else distro (default)
   --full           all seven Go releases that the tests know, not two
   --check          change nothing; say what is missing and exit 1 if anything is
   --yes            don't ask first
