@@ -1,6 +1,11 @@
 //! Input that is not what it should be: cut off, damaged, not Go, too new. The answer
 //! is always an error or a smaller answer, never a panic.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in test functions; this reaches their helpers"
+)]
+
 mod common;
 
 use std::fs;

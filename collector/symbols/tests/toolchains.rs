@@ -1,6 +1,12 @@
 //! Real Go binaries of every version and way of building, against what Go itself says
 //! of them: `go tool nm`, `go tool addr2line`, `runtime.CallersFrames`, DWARF.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "clippy.toml allows it in test functions; this reaches their helpers"
+)]
+
 mod common;
 
 use std::collections::{HashMap, HashSet};
@@ -72,6 +78,9 @@ fn check_version(minor: u32) {
         } else {
             check_symbols(&what, &binary, &toolchain, &path);
             check_lines(&what, &binary, &toolchain, &path);
+        }
+        if variant.name == "plain" {
+            check_never_inlined(&what, &binary);
         }
     }
     offsets_equal_dwarf(&toolchain);
@@ -300,6 +309,20 @@ fn check_symbols(what: &str, binary: &Binary, toolchain: &Toolchain, path: &Path
         compared += 1;
     }
     assert!(compared > 1000, "{what}: only {compared} functions");
+}
+
+/// A probed function that is also inlined somewhere would be missed there.
+fn check_never_inlined(what: &str, binary: &Binary) {
+    let mut frames = Vec::new();
+    for function in binary.functions().filter(|f| f.name.starts_with("runtime.")) {
+        // No inlined body of these functions could be shorter than this step.
+        for vaddr in (function.entry_vaddr..function.end_vaddr).step_by(8) {
+            frames.clear();
+            binary.resolve(vaddr, PcKind::Instruction, &mut frames);
+            let inlined = frames.iter().find(|f| f.inlined && PROBED.contains(&f.function));
+            assert!(inlined.is_none(), "{what}: {inlined:?} in {}", function.name);
+        }
+    }
 }
 
 /// Pcs spread over the whole text, against `go tool addr2line`.

@@ -232,5 +232,6 @@ fn skip(why: &str) {
         env::var_os("HEAPTIDE_REQUIRE_ALL").is_none_or(|v| v != "1"),
         "HEAPTIDE_REQUIRE_ALL=1, but {why}"
     );
-    eprintln!("SKIP: {why}");
+    // Not eprintln!, which the test harness swallows when the test passes.
+    writeln!(std::io::stderr(), "SKIP: {why}").unwrap();
 }
