@@ -233,5 +233,7 @@ fn skip(why: &str) {
         "HEAPTIDE_REQUIRE_ALL=1, but {why}"
     );
     // Not eprintln!, which the test harness swallows when the test passes.
-    writeln!(std::io::stderr(), "SKIP: {why}").unwrap();
+    std::io::stderr()
+        .write_all(format!("SKIP: {why}\n").as_bytes())
+        .unwrap();
 }
