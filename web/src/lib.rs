@@ -1,1 +1,11 @@
-//! The console.
+//! The console: one module, used twice, on the page and in its worker.
+//!
+//! What is pure (addresses, the connection's state machine, the worker's state machine, layout, formats)
+//! compiles natively and is tested there; what touches a browser is behind `target_arch = "wasm32"`.
+
+pub mod app;
+pub mod format;
+pub mod net;
+pub mod sampling;
+pub mod url;
+pub mod worker;

@@ -1,0 +1,121 @@
+//! One registry of keyboard commands: it feeds both the keys and the sheet that lists them.
+//!
+//! Keys are physical places (`KeyboardEvent.code`) except `?` and `/`, which are looked for by what they
+//! type. In a text field only Escape works.
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    Fleet,
+    Live,
+    Flame,
+    Pause,
+    Filter,
+    Sampling,
+    Sheet,
+    Clear,
+}
+
+/// A key press as far as commands care.
+#[derive(Debug, Clone, Copy)]
+pub struct Press<'a> {
+    pub code: &'a str,
+    pub key: &'a str,
+    /// Control, Meta or Alt.
+    pub modified: bool,
+    /// The focus is where text is typed.
+    pub in_text: bool,
+    /// The focus is on something that Space or Enter works.
+    pub on_control: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    pub command: Command,
+    pub key: &'static str,
+    pub what: &'static str,
+}
+
+pub const COMMANDS: [Entry; 8] = [
+    entry(Command::Fleet, "1", "Fleet: all sessions"),
+    entry(Command::Live, "2", "Live figures of the session"),
+    entry(Command::Flame, "3", "Flame graph of the session"),
+    entry(Command::Pause, "Space", "Pause, or follow again"),
+    entry(Command::Filter, "/", "Filter by function or file"),
+    entry(Command::Sampling, "Q", "Open or close the sampling panel"),
+    entry(Command::Clear, "Esc", "Clear: panel, filter, selection, zoom, in this order"),
+    entry(Command::Sheet, "?", "This list"),
+];
+
+const fn entry(command: Command, key: &'static str, what: &'static str) -> Entry {
+    Entry { command, key, what }
+}
+
+pub fn command_for(press: Press<'_>) -> Option<Command> {
+    if press.modified || (press.in_text && press.code != "Escape") {
+        return None;
+    }
+    match (press.key, press.code) {
+        ("?", _) => Some(Command::Sheet),
+        ("/", _) => Some(Command::Filter),
+        (_, "Digit1" | "Numpad1") => Some(Command::Fleet),
+        (_, "Digit2" | "Numpad2") => Some(Command::Live),
+        (_, "Digit3" | "Numpad3") => Some(Command::Flame),
+        (_, "Space") if !press.on_control => Some(Command::Pause),
+        (_, "KeyQ") => Some(Command::Sampling),
+        (_, "Escape") => Some(Command::Clear),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Press<'_> = Press {
+        code: "",
+        key: "",
+        modified: false,
+        in_text: false,
+        on_control: false,
+    };
+
+    #[test]
+    fn keys_work_outside_of_text_only() {
+        let cases = [
+            ("Digit1", "1", Some(Command::Fleet)),
+            ("Digit2", "2", Some(Command::Live)),
+            ("Digit3", "3", Some(Command::Flame)),
+            ("Space", " ", Some(Command::Pause)),
+            ("Slash", "/", Some(Command::Filter)),
+            ("Digit7", "/", Some(Command::Filter)),
+            ("Minus", "?", Some(Command::Sheet)),
+            ("KeyQ", "q", Some(Command::Sampling)),
+            ("Escape", "Escape", Some(Command::Clear)),
+            ("KeyX", "x", None),
+        ];
+        for (code, key, expected) in cases {
+            let press = Press { code, key, ..PLAIN };
+            assert_eq!(command_for(press), expected, "{code}");
+            let modified = Press { modified: true, ..press };
+            assert_eq!(command_for(modified), None, "{code} with Ctrl");
+            let in_text = Press { in_text: true, ..press };
+            let expected = expected.filter(|command| *command == Command::Clear);
+            assert_eq!(command_for(in_text), expected, "{code} in text");
+        }
+        let on_button = Press {
+            code: "Space",
+            key: " ",
+            on_control: true,
+            ..PLAIN
+        };
+        assert_eq!(command_for(on_button), None);
+    }
+
+    #[test]
+    fn every_command_is_on_the_sheet_once() {
+        for entry in COMMANDS {
+            let same = COMMANDS.iter().filter(|other| other.command == entry.command).count();
+            assert_eq!(same, 1, "{:?}", entry.command);
+        }
+    }
+}

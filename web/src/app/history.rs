@@ -1,0 +1,84 @@
+//! The browser's address bar and history.
+//!
+//! A router of our own: one `Place` in, one out. The router crate brings nested routes and data loading that
+//! a console with three pages has no use for, at a tenth of the download.
+
+use crate::store::{Step, Store, moved};
+use crate::url::{Opened, Place};
+use leptos::prelude::*;
+use std::cell::RefCell;
+use std::time::Duration;
+use wasm_bindgen::JsCast as _;
+use wasm_bindgen::prelude::*;
+
+/// Browsers limit how often an address may be replaced.
+const REPLACE_AFTER: Duration = Duration::from_millis(200);
+
+thread_local! {
+    static REPLACING: RefCell<Option<TimeoutHandle>> = const { RefCell::new(None) };
+}
+
+/// The place that the address bar names.
+pub(crate) fn present() -> Opened {
+    let location = window().location();
+    Place::open(
+        &location.pathname().unwrap_or_default(),
+        &location.search().unwrap_or_default(),
+    )
+}
+
+/// Where the hub's socket for consoles is: on the server that the page came from.
+pub(crate) fn socket_url() -> String {
+    let location = window().location();
+    let scheme = match location.protocol().as_deref() {
+        Ok("https:") => "wss",
+        _ => "ws",
+    };
+    format!("{scheme}://{}/ws/console", location.host().unwrap_or_default())
+}
+
+/// Writes the place into the address bar: at once for a new one, after a pause for a changed one.
+pub(crate) fn remember(step: Step, place: &Place) {
+    if let Some(handle) = REPLACING.take() {
+        handle.clear();
+    }
+    let href = place.href();
+    match step {
+        Step::Push => write(step, &href),
+        Step::Replace => {
+            let handle = set_timeout_with_handle(move || write(Step::Replace, &href), REPLACE_AFTER);
+            REPLACING.set(handle.ok());
+        }
+    }
+}
+
+fn write(step: Step, href: &str) {
+    if let Ok(history) = window().history() {
+        let _ = match step {
+            Step::Push => history.push_state_with_url(&JsValue::NULL, "", Some(href)),
+            Step::Replace => history.replace_state_with_url(&JsValue::NULL, "", Some(href)),
+        };
+    }
+}
+
+/// Follows the back and forward buttons, and turns clicks on our own links into places.
+pub(crate) fn listen(store: Store) {
+    let _ = window_event_listener(leptos::ev::popstate, move |_| moved(store));
+    let _ = window_event_listener(leptos::ev::click, move |event| {
+        let plain = event.button() == 0
+            && !(event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key())
+            && !event.default_prevented();
+        let link = event
+            .target()
+            .and_then(|target| target.dyn_into::<web_sys::Element>().ok())
+            .and_then(|element| element.closest("a[href^='/']").ok().flatten());
+        let Some(link) = link.filter(|link| plain && !link.has_attribute("target")) else {
+            return;
+        };
+        let href = link.get_attribute("href").unwrap_or_default();
+        let (path, query) = href.split_once('?').unwrap_or((&href, ""));
+        event.prevent_default();
+        store.go(Place::open(path, query).place);
+        window().scroll_to_with_x_and_y(0.0, 0.0);
+    });
+}

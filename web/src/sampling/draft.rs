@@ -1,0 +1,201 @@
+//! A policy being edited, and how two policies differ in words.
+
+use super::amount::amount;
+use heaptide_policy::Policy;
+
+/// The steps of the rate control: powers of two from 512 B to 8 MiB.
+pub const MIN_STEP: u32 = 9;
+pub const MAX_STEP: u32 = 23;
+/// Go's own default.
+const DEFAULT_STEP: u32 = 19;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// What the person saw when they began; the hub refuses a proposal from an older one.
+    pub base: Policy,
+    pub edited: Policy,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub field: &'static str,
+    pub from: String,
+    pub to: String,
+}
+
+impl Draft {
+    pub fn new(base: Policy) -> Self {
+        Self {
+            edited: base.clone(),
+            base,
+        }
+    }
+
+    pub fn is_changed(&self) -> bool {
+        self.base != self.edited
+    }
+
+    /// Where the rate control stands; the nearest step if the rate is between two.
+    pub fn step(&self, program_rate_bytes: u64) -> u32 {
+        let rate = self.edited.sampling_rate_bytes.unwrap_or(program_rate_bytes);
+        if rate == 0 {
+            return DEFAULT_STEP;
+        }
+        let floor = rate.ilog2();
+        let nearer_above = rate - (1 << floor) > (1_u64 << floor) / 2;
+        (floor + u32::from(nearer_above)).clamp(MIN_STEP, MAX_STEP)
+    }
+
+    pub fn set_step(&mut self, step: u32) {
+        self.edited.sampling_rate_bytes = Some(1 << step.clamp(MIN_STEP, MAX_STEP));
+    }
+
+    /// What is wrong with the draft, before the hub is asked.
+    pub fn problem(&self) -> Option<String> {
+        if let Err(error) = self.edited.validate() {
+            return Some(error.to_string());
+        }
+        let sets_rate = self.edited.sampling_rate_bytes.is_some()
+            && self.edited.sampling_rate_bytes != self.base.sampling_rate_bytes;
+        (sets_rate && !self.edited.allow_rate_write)
+            .then(|| "setting a rate writes runtime.MemProfileRate in the program: allow that first".to_owned())
+    }
+
+    /// The policy has moved on to `current` while this was being edited: where both changed the same.
+    pub fn conflicts(&self, current: &Policy) -> Vec<Change> {
+        let mine = changes(&self.base, &self.edited);
+        changes(&self.base, current)
+            .into_iter()
+            .filter(|theirs| mine.iter().any(|change| change.field == theirs.field && change.to != theirs.to))
+            .collect()
+    }
+
+    /// The same edits, on top of `current`.
+    pub fn rebase(&mut self, current: &Policy) {
+        let (old, mine) = (&self.base, &self.edited);
+        let mut next = current.clone();
+        macro_rules! carry {
+            ($($($field:ident).+),*) => {$(
+                if mine.$($field).+ != old.$($field).+ {
+                    next.$($field).+ = mine.$($field).+;
+                }
+            )*};
+        }
+        carry!(
+            sampling_rate_bytes,
+            allow_rate_write,
+            sources.sampled_heap,
+            sources.gc,
+            sources.mappings,
+            tiers.always_from_bytes,
+            tiers.hashed_from_bytes,
+            tiers.hashed_percent
+        );
+        *self = Self {
+            base: current.clone(),
+            edited: next,
+        };
+    }
+}
+
+/// What a person would call different, revision aside.
+pub fn changes(from: &Policy, to: &Policy) -> Vec<Change> {
+    let on_off = |on: bool| if on { "on" } else { "off" }.to_owned();
+    let rate = |policy: &Policy| match policy.sampling_rate_bytes {
+        Some(rate) => amount(rate),
+        None => "the program's own".to_owned(),
+    };
+    let row = |field, from, to| Change { field, from, to };
+    let all = [
+        row("Sampling rate", rate(from), rate(to)),
+        row("Write to the program", on_off(from.allow_rate_write), on_off(to.allow_rate_write)),
+        row("Heap samples", on_off(from.sources.sampled_heap), on_off(to.sources.sampled_heap)),
+        row("Collections and pauses", on_off(from.sources.gc), on_off(to.sources.gc)),
+        row("Mappings", on_off(from.sources.mappings), on_off(to.sources.mappings)),
+        row("Every allocation from", amount(from.tiers.always_from_bytes), amount(to.tiers.always_from_bytes)),
+        row("Some allocations from", amount(from.tiers.hashed_from_bytes), amount(to.tiers.hashed_from_bytes)),
+        row(
+            "How many of those",
+            format!("{} %", from.tiers.hashed_percent),
+            format!("{} %", to.tiers.hashed_percent),
+        ),
+    ];
+    all.into_iter().filter(|change| change.from != change.to).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(change: impl FnOnce(&mut Policy)) -> Policy {
+        let mut policy = Policy::default();
+        change(&mut policy);
+        policy
+    }
+
+    #[test]
+    fn steps_are_powers_of_two_within_bounds() {
+        let mut draft = Draft::new(Policy::default());
+        for (rate, step) in [(0, 19), (1, 9), (512, 9), (700, 9), (800, 10), (524_288, 19), (1 << 40, 23)] {
+            assert_eq!(draft.step(rate), step, "{rate}");
+        }
+        draft.set_step(16);
+        assert_eq!((draft.edited.sampling_rate_bytes, draft.step(1)), (Some(65_536), 16));
+        draft.set_step(99);
+        assert_eq!(draft.edited.sampling_rate_bytes, Some(8 << 20));
+    }
+
+    #[test]
+    fn a_rate_needs_leave_to_write() {
+        let mut draft = Draft::new(Policy::default());
+        assert_eq!(draft.problem(), None);
+        draft.set_step(16);
+        assert!(draft.problem().unwrap().contains("allow that first"));
+        draft.edited.allow_rate_write = true;
+        assert_eq!(draft.problem(), None);
+        draft.edited.tiers.hashed_from_bytes = 4 << 20;
+        assert!(draft.problem().unwrap().contains("lies above"));
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let to = policy(|p| {
+            p.revision = 9;
+            p.sampling_rate_bytes = Some(65_536);
+            p.sources.gc = false;
+            p.tiers.hashed_percent = 20;
+        });
+        let got: Vec<String> = changes(&Policy::default(), &to)
+            .iter()
+            .map(|change| format!("{}: {} to {}", change.field, change.from, change.to))
+            .collect();
+        assert_eq!(
+            got,
+            [
+                "Sampling rate: the program's own to 64 KiB",
+                "Collections and pauses: on to off",
+                "How many of those: 15 % to 20 %",
+            ]
+        );
+    }
+
+    #[test]
+    fn edits_move_to_a_newer_policy_and_only_shared_fields_conflict() {
+        let mut draft = Draft::new(Policy::default());
+        draft.set_step(16);
+        draft.edited.sources.mappings = false;
+        let theirs = policy(|p| {
+            p.revision = 4;
+            p.sampling_rate_bytes = Some(1 << 20);
+            p.sources.gc = false;
+        });
+        let conflicts = draft.conflicts(&theirs);
+        assert_eq!(conflicts.iter().map(|change| change.field).collect::<Vec<_>>(), ["Sampling rate"]);
+        draft.rebase(&theirs);
+        assert_eq!(draft.base.revision, 4);
+        assert_eq!(draft.edited.revision, 4);
+        assert_eq!(draft.edited.sampling_rate_bytes, Some(65_536));
+        assert!(!draft.edited.sources.gc && !draft.edited.sources.mappings);
+        assert!(draft.conflicts(&theirs).is_empty());
+    }
+}

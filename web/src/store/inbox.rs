@@ -1,0 +1,193 @@
+//! From the worker to the signals: kept until the next animation frame, then put in at once.
+
+use super::latency::Latency;
+use super::outbox::Outbox;
+use super::Store;
+use crate::url::Place;
+use crate::worker::{Extra, Show, ToPage, ToWorker, ViewUpdate};
+use leptos::prelude::*;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use wasm_bindgen::prelude::*;
+use web_sys::{MessageEvent, Worker};
+
+/// One animation frame's worth of answers. Bounded by merging: a later answer replaces an earlier one.
+#[derive(Default)]
+struct Pending {
+    others: Vec<ToPage>,
+    view: Option<Box<ViewUpdate>>,
+    frame_asked: bool,
+}
+
+const MAX_OTHERS: usize = 64;
+
+/// Makes the store, and ties it to the worker and to the place.
+pub(crate) fn start(worker: Worker) -> Store {
+    let opened = crate::app::history::present();
+    let store = Store {
+        place: RwSignal::new(opened.place),
+        problems: RwSignal::new(opened.problems),
+        link: RwSignal::default(),
+        fleet: RwSignal::new(None),
+        headline: RwSignal::new(None),
+        timeline: RwSignal::new(None),
+        sites: RwSignal::new(None),
+        flame: RwSignal::new(None),
+        window: RwSignal::new(None),
+        progress: RwSignal::default(),
+        damage: RwSignal::default(),
+        notices: RwSignal::default(),
+        points: RwSignal::new(600),
+        latency: RwSignal::default(),
+        worker: StoredValue::new_local(Outbox::new(worker.clone())),
+    };
+    provide_context(store);
+    store.send(&ToWorker::Start {
+        socket_url: crate::app::history::socket_url(),
+        seed: (js_sys::Math::random() * 9e15) as u64,
+    });
+    ask_for_what_is_shown(store);
+    receive(store, &worker);
+    store
+}
+
+/// Tells the worker what is on screen, each time that changes.
+fn ask_for_what_is_shown(store: Store) {
+    let question = Memo::new(move |_| {
+        let points = store.points.get();
+        store.place.with(|place| Show {
+            number: 0,
+            session: place.session_id(),
+            range: place.view.range,
+            at_ns: place.view.at_ns,
+            selection: place.view.selection,
+            timeline_points: points,
+            extra: match place.tab() {
+                Some(crate::url::Tab::Live) => Extra::Sites,
+                Some(crate::url::Tab::Flame) => Extra::Flame,
+                None => Extra::None,
+            },
+            metric: Some(place.view.metric.0),
+            filter: place.view.filter.clone(),
+        })
+    });
+    Effect::new(move |number: Option<u32>| {
+        let number = number.unwrap_or(0).wrapping_add(1);
+        let show = question.get();
+        NUMBER.set(number);
+        store.send(&ToWorker::Show(Show { number, ..show }));
+        number
+    });
+    // Answers about another session are no longer true.
+    let id = Memo::new(move |_| store.place.with(Place::session_id));
+    Effect::new(move |before: Option<_>| {
+        let now = id.get();
+        if before.is_some_and(|before| before != now) {
+            store.headline.set(None);
+            store.timeline.set(None);
+            store.sites.set(None);
+            store.flame.set(None);
+            store.window.set(None);
+            store.progress.set(Default::default());
+        }
+        now
+    });
+}
+
+thread_local! {
+    /// The question that is open; answers to older ones are dropped.
+    static NUMBER: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+fn receive(store: Store, worker: &Worker) {
+    let pending = Rc::new(RefCell::new(Pending::default()));
+    let latency = Rc::new(RefCell::new(Latency::new()));
+    let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+        let data = event.data();
+        if !data.is_instance_of::<js_sys::ArrayBuffer>() {
+            return;
+        }
+        let bytes = js_sys::Uint8Array::new(&data).to_vec();
+        let Ok(message) = postcard::from_bytes::<ToPage>(&bytes) else {
+            return;
+        };
+        let mut queue = pending.borrow_mut();
+        match message {
+            ToPage::View(update) => {
+                queue.view = Some(match queue.view.take() {
+                    Some(old) => merge(*old, update),
+                    None => update,
+                });
+            }
+            other if queue.others.len() < MAX_OTHERS => queue.others.push(other),
+            _ => {}
+        }
+        if !std::mem::replace(&mut queue.frame_asked, true) {
+            let (pending, latency) = (pending.clone(), latency.clone());
+            request_animation_frame(move || {
+                let batch = std::mem::take(&mut *pending.borrow_mut());
+                put(store, batch, &latency);
+            });
+        }
+    });
+    worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+    on_message.forget();
+}
+
+/// The newer answer, with what only the older one has.
+fn merge(old: ViewUpdate, mut new: Box<ViewUpdate>) -> Box<ViewUpdate> {
+    if old.show == new.show {
+        new.headline = new.headline.or(old.headline);
+        new.timeline = new.timeline.or(old.timeline);
+        new.sites = new.sites.or(old.sites);
+        new.flame = new.flame.or(old.flame);
+    }
+    new
+}
+
+fn put(store: Store, batch: Pending, latency: &Rc<RefCell<Latency>>) {
+    for message in batch.others {
+        match message {
+            ToPage::Link(state) => store.link.set((state, js_sys::Date::now())),
+            ToPage::Fleet(rows) => store.fleet.set(Some(Arc::new(rows))),
+            ToPage::Damage(damage) => store.damage.set(damage),
+            ToPage::Notice(text) => store.notice(text),
+            ToPage::View(_) => {}
+        }
+    }
+    let Some(update) = batch.view else {
+        return;
+    };
+    if update.show != NUMBER.get() {
+        return;
+    }
+    store.progress.set(update.progress);
+    store.window.set(Some(update.window));
+    let newest_ns = update.headline.as_ref().map(|headline| headline.newest_sample_ns);
+    if let Some(headline) = update.headline {
+        store.headline.set(Some(Arc::new(headline)));
+    }
+    if let Some(timeline) = update.timeline {
+        store.timeline.set(Some(Arc::new(timeline)));
+    }
+    if let Some(sites) = update.sites {
+        store.sites.set(Some(Arc::new(sites)));
+    }
+    if let Some(flame) = update.flame {
+        store.flame.set(Some(Arc::new(flame)));
+    }
+    let follows = store.place.with_untracked(|place| place.view.at_ns.is_none());
+    if let (Some(newest_ns), Some(clock), true, true) =
+        (newest_ns, untrack(|| store.clock()), update.progress.caught_up, follows)
+    {
+        Latency::measure(latency, store, newest_ns, &clock);
+    }
+}
+
+/// The browser went back or forward.
+pub(crate) fn moved(store: Store) {
+    let opened = crate::app::history::present();
+    store.problems.set(opened.problems);
+    store.place.set(opened.place);
+}

@@ -1,0 +1,125 @@
+//! What the page knows: the worker's answers and the place that is shown, as a few coarse signals.
+//!
+//! Answers arrive at up to 20 Hz and are put into the signals once per animation frame; the data itself
+//! stays in the worker.
+
+mod freshness;
+mod inbox;
+mod latency;
+mod outbox;
+
+pub(crate) use freshness::seconds_since;
+pub(crate) use inbox::{moved, start};
+
+use crate::net::LinkState;
+use crate::url::{Page, Place, Tab, ViewState};
+use crate::worker::{Damage, FleetRow, Progress, ToWorker};
+use heaptide_analysis::views::{Flame, Headline, SiteTable, Timeline, Window};
+use heaptide_protocol::session::Clock;
+use leptos::prelude::*;
+use std::sync::Arc;
+
+/// Messages to a person, at most this many at once.
+pub(crate) const MAX_NOTICES: usize = 4;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Store {
+    pub(crate) place: RwSignal<Place>,
+    /// What was wrong with the link that was opened.
+    pub(crate) problems: RwSignal<Vec<String>>,
+    /// With the browser's time at which it was told.
+    pub(crate) link: RwSignal<(LinkState, f64)>,
+    pub(crate) fleet: RwSignal<Option<Arc<Vec<FleetRow>>>>,
+    pub(crate) headline: RwSignal<Option<Arc<Headline>>>,
+    pub(crate) timeline: RwSignal<Option<Arc<Timeline>>>,
+    pub(crate) sites: RwSignal<Option<Arc<SiteTable>>>,
+    pub(crate) flame: RwSignal<Option<Arc<Flame>>>,
+    /// What sites and flame are about.
+    pub(crate) window: RwSignal<Option<Window>>,
+    pub(crate) progress: RwSignal<Progress>,
+    pub(crate) damage: RwSignal<Damage>,
+    pub(crate) notices: RwSignal<Vec<String>>,
+    /// Css pixels of the timeline's plot.
+    pub(crate) points: RwSignal<u32>,
+    pub(crate) latency: RwSignal<latency::Summary>,
+    pub(crate) worker: StoredValue<outbox::Outbox, LocalStorage>,
+}
+
+/// How a new place gets into the browser's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Somewhere else: the back button returns.
+    Push,
+    /// The same place, looked at differently.
+    Replace,
+}
+
+impl Store {
+    pub(crate) fn get() -> Self {
+        expect_context()
+    }
+
+    pub(crate) fn send(&self, message: &ToWorker) {
+        self.worker.with_value(|worker| worker.send(message));
+    }
+
+    /// Changes how the present place is looked at.
+    pub(crate) fn look(&self, change: impl FnOnce(&mut ViewState)) {
+        self.place.update(|place| change(&mut place.view));
+        crate::app::history::remember(Step::Replace, &self.place.get_untracked());
+    }
+
+    pub(crate) fn go(&self, place: Place) {
+        crate::app::history::remember(Step::Push, &place);
+        self.problems.set(Vec::new());
+        self.place.set(place);
+    }
+
+    /// The other page of the same session keeps window, pause and filter.
+    pub(crate) fn sibling(&self, tab: Tab) -> Option<Place> {
+        let mut place = self.place.get();
+        match &mut place.page {
+            Page::Session { tab: old, .. } => *old = tab,
+            _ => return None,
+        }
+        Some(place)
+    }
+
+    /// The fleet's row for the session on screen.
+    pub(crate) fn row(&self) -> Option<FleetRow> {
+        let id = self.place.with(Place::session_id)?;
+        self.fleet.with(|fleet| {
+            fleet
+                .as_ref()?
+                .iter()
+                .find(|row| row.summary.session == id)
+                .cloned()
+        })
+    }
+
+    pub(crate) fn clock(&self) -> Option<Clock> {
+        self.row().map(|row| row.summary.signature.clock)
+    }
+
+    pub(crate) fn notice(&self, text: String) {
+        self.notices.update(|notices| {
+            if notices.last() != Some(&text) {
+                notices.push(text);
+            }
+            if notices.len() > MAX_NOTICES {
+                notices.remove(0);
+            }
+        });
+    }
+
+    /// Pauses at the newest moment, or follows again.
+    pub(crate) fn toggle_pause(&self) {
+        let newest = self.headline.with_untracked(|headline| headline.as_ref().map(|h| h.span.to_ns));
+        self.look(|view| {
+            view.at_ns = match view.at_ns {
+                Some(_) => None,
+                None => newest,
+            };
+        });
+    }
+}

@@ -1,0 +1,150 @@
+//! Addresses: the path names the resource, the query holds the state of the view, so that a copied link
+//! opens what its author saw.
+//!
+//! Pure. A link that can't be understood in part still opens the data: each part that was passed over gives
+//! a sentence in [`Opened::problems`]. Left out: share tokens, which belong to the hub.
+
+mod percent;
+mod view;
+
+pub use view::{FleetSort, METRICS, MetricChoice, Range, VIEW_VERSION, ViewState, metric_key};
+
+use heaptide_protocol::SessionId;
+use percent::{decode, encode};
+
+/// What the window shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Place {
+    pub page: Page,
+    pub view: ViewState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Page {
+    #[default]
+    Fleet,
+    Session {
+        id: SessionId,
+        tab: Tab,
+    },
+    /// A path that this console doesn't know.
+    Unknown { path: String },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tab {
+    #[default]
+    Live,
+    Flame,
+}
+
+/// A parsed address, with what was wrong about it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Opened {
+    pub place: Place,
+    pub problems: Vec<String>,
+}
+
+/// Links are written by people too: more than this is not read.
+const MAX_QUERY_BYTES: usize = 8 << 10;
+
+impl Place {
+    pub fn fleet() -> Self {
+        Self::default()
+    }
+
+    pub fn session(id: SessionId, tab: Tab) -> Self {
+        Self {
+            page: Page::Session { id, tab },
+            view: ViewState::default(),
+        }
+    }
+
+    pub fn session_id(&self) -> Option<SessionId> {
+        match self.page {
+            Page::Session { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
+    pub fn tab(&self) -> Option<Tab> {
+        match self.page {
+            Page::Session { tab, .. } => Some(tab),
+            _ => None,
+        }
+    }
+
+    /// Reads `location.pathname` and `location.search`.
+    pub fn open(path: &str, query: &str) -> Opened {
+        let page = Page::parse(path);
+        let mut problems = Vec::new();
+        let query = query.strip_prefix('?').unwrap_or(query);
+        let view = if query.len() > MAX_QUERY_BYTES {
+            problems.push(format!(
+                "The link's view state is {} bytes long, above the limit of {MAX_QUERY_BYTES}: it was not read.",
+                query.len()
+            ));
+            ViewState::default()
+        } else {
+            let pairs = query
+                .split('&')
+                .filter(|pair| !pair.is_empty())
+                .map(|pair| {
+                    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (decode(key), decode(value))
+                })
+                .collect();
+            ViewState::from_pairs(pairs, &mut problems)
+        };
+        Opened {
+            place: Self { page, view },
+            problems,
+        }
+    }
+
+    /// Path and query. The default view has no query, so that plain links stay plain.
+    pub fn href(&self) -> String {
+        let mut out = self.page.path();
+        let pairs = self.view.pairs();
+        for (index, (key, value)) in pairs.iter().enumerate() {
+            out.push(if index == 0 { '?' } else { '&' });
+            out.push_str(key);
+            out.push('=');
+            encode(value, &mut out);
+        }
+        out
+    }
+}
+
+impl Page {
+    fn parse(path: &str) -> Self {
+        let unknown = || Self::Unknown {
+            path: path.chars().take(200).collect(),
+        };
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        match parts.as_slice() {
+            [] => Self::Fleet,
+            ["s", id] => id.parse().map_or_else(
+                |_| unknown(),
+                |id| Self::Session { id, tab: Tab::Live },
+            ),
+            ["s", id, "flame"] => id.parse().map_or_else(
+                |_| unknown(),
+                |id| Self::Session { id, tab: Tab::Flame },
+            ),
+            _ => unknown(),
+        }
+    }
+
+    fn path(&self) -> String {
+        match self {
+            Self::Fleet => "/".to_owned(),
+            Self::Session { id, tab: Tab::Live } => format!("/s/{id}"),
+            Self::Session { id, tab: Tab::Flame } => format!("/s/{id}/flame"),
+            Self::Unknown { path } => path.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

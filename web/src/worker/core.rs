@@ -1,0 +1,238 @@
+//! The worker as a state machine: messages of the page and of the hub go in, answers come out.
+
+use super::fleet::Fleet;
+use super::messages::{Damage, Progress, Show, ToPage, ToWorker, ViewUpdate};
+use super::views::Views;
+use crate::net::{Link, LinkEvent, LinkOutput, LinkState};
+use heaptide_analysis::Session;
+use heaptide_analysis::views::Window;
+use heaptide_protocol::SessionId;
+use std::collections::VecDeque;
+
+/// The fleet table and the count of damaged frames are no film.
+const FLEET_MS: u64 = 250;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum CoreOutput {
+    Connect { url: String },
+    Send(Vec<u8>),
+    Disconnect,
+    /// A [`ToPage`] in postcard.
+    Post(Vec<u8>),
+}
+
+#[derive(Debug)]
+pub struct Core {
+    link: Link,
+    socket_url: String,
+    fleet: Fleet,
+    fleet_changed: bool,
+    fleet_not_before_ms: u64,
+    watched: Option<Watched>,
+    views: Views,
+    damage: Damage,
+    damage_changed: bool,
+    sent_link: Option<LinkState>,
+    visible: bool,
+    posts: VecDeque<Vec<u8>>,
+}
+
+/// The one session that is held in memory. It stays while the fleet page is open, and resumes after it.
+#[derive(Debug)]
+struct Watched {
+    id: SessionId,
+    data: Session,
+    caught_up: bool,
+}
+
+impl Core {
+    pub fn new(agent: &str) -> Self {
+        Self {
+            link: Link::new(agent, 1),
+            socket_url: String::new(),
+            fleet: Fleet::default(),
+            fleet_changed: false,
+            fleet_not_before_ms: 0,
+            watched: None,
+            views: Views::default(),
+            damage: Damage::default(),
+            damage_changed: false,
+            sent_link: None,
+            visible: true,
+            posts: VecDeque::new(),
+        }
+    }
+
+    pub fn page_message(&mut self, now_ms: u64, message: ToWorker) {
+        match message {
+            ToWorker::Start { socket_url, seed } => {
+                self.socket_url = socket_url;
+                self.link = Link::new(concat!("heaptide console ", env!("CARGO_PKG_VERSION")), seed);
+                self.link.start(now_ms);
+            }
+            ToWorker::Show(show) => self.show(show),
+            ToWorker::Propose { session, policy } => {
+                if !self.link.propose(session, policy) {
+                    self.post(&ToPage::Notice(
+                        "The change was not sent: there is no connection to the hub. Try again when it is back.".into(),
+                    ));
+                }
+            }
+            ToWorker::RetryNow => self.link.retry_now(now_ms),
+            ToWorker::Visible(visible) => self.visible = visible,
+        }
+    }
+
+    pub fn socket_opened(&mut self, now_ms: u64) {
+        self.link.opened(now_ms);
+    }
+
+    pub fn socket_closed(&mut self, now_ms: u64) {
+        self.link.closed(now_ms);
+    }
+
+    pub fn socket_message(&mut self, now_ms: u64, bytes: &[u8]) {
+        match self.link.message(now_ms, bytes) {
+            LinkEvent::Data(frame) => {
+                if let Some(watched) = &mut self.watched {
+                    if let Err(error) = watched.data.apply(&frame) {
+                        self.damage.note(error.to_string(), bytes);
+                        self.damage_changed = true;
+                    }
+                    self.views.data_changed();
+                }
+            }
+            LinkEvent::Missed(missed) => {
+                if let Some(watched) = &mut self.watched {
+                    watched.data.missed(missed.from_seq, missed.to_seq);
+                    self.views.data_changed();
+                }
+            }
+            LinkEvent::CaughtUp => {
+                if let Some(watched) = &mut self.watched {
+                    watched.caught_up = true;
+                    self.views.data_changed();
+                }
+            }
+            LinkEvent::Sessions(sessions) => {
+                self.fleet.replace(sessions);
+                self.fleet_changed = true;
+            }
+            LinkEvent::Pulse(session, pulse) => {
+                self.fleet.pulse(session, pulse);
+                self.fleet_changed = true;
+            }
+            LinkEvent::Policy(session, policy) => {
+                self.fleet.policy(session, policy);
+                self.fleet_changed = true;
+                self.fleet_not_before_ms = 0;
+            }
+            LinkEvent::Notice(text) => self.post(&ToPage::Notice(text)),
+            LinkEvent::Damaged(error) => {
+                self.damage.note(error.to_string(), bytes);
+                self.damage_changed = true;
+            }
+            LinkEvent::Nothing => {}
+        }
+    }
+
+    /// Does what is due. Call it after any message and at [`Self::next_ms`].
+    pub fn wake(&mut self, now_ms: u64, clock_ms: &dyn Fn() -> f64) {
+        self.link.tick(now_ms);
+        self.report_link(now_ms);
+        if (self.fleet_changed || self.damage_changed) && now_ms >= self.fleet_not_before_ms {
+            self.fleet_not_before_ms = now_ms + FLEET_MS;
+            if std::mem::take(&mut self.fleet_changed) {
+                self.post(&ToPage::Fleet(self.fleet.rows()));
+            }
+            if std::mem::take(&mut self.damage_changed) {
+                self.post(&ToPage::Damage(self.damage.clone()));
+            }
+        }
+        if !self.visible {
+            return;
+        }
+        let Some(watched) = &self.watched else {
+            return;
+        };
+        let mut update = ViewUpdate {
+            show: self.views.show.number,
+            session: watched.id,
+            progress: Progress {
+                caught_up: watched.caught_up,
+                last_seq: watched.data.last_seq(),
+                stored_frames: self.fleet.frames(watched.id),
+            },
+            headline: None,
+            timeline: None,
+            window: Window { from_ns: 0, to_ns: 0 },
+            sites: None,
+            flame: None,
+        };
+        if self.views.answer(watched.id, &watched.data, &mut update, clock_ms) {
+            self.post(&ToPage::View(Box::new(update)));
+        }
+    }
+
+    /// When to wake it at the latest.
+    pub fn next_ms(&self) -> Option<u64> {
+        let fleet = (self.fleet_changed || self.damage_changed).then_some(self.fleet_not_before_ms);
+        let views = self.views.next_ms().filter(|_| self.visible).map(|ms| ms.ceil() as u64);
+        [self.link.deadline_ms(), fleet, views].into_iter().flatten().min()
+    }
+
+    pub fn poll(&mut self) -> Option<CoreOutput> {
+        if let Some(output) = self.link.poll() {
+            return Some(match output {
+                LinkOutput::Connect => CoreOutput::Connect {
+                    url: self.socket_url.clone(),
+                },
+                LinkOutput::Send(bytes) => CoreOutput::Send(bytes),
+                LinkOutput::Disconnect => CoreOutput::Disconnect,
+            });
+        }
+        self.posts.pop_front().map(CoreOutput::Post)
+    }
+
+    fn show(&mut self, show: Show) {
+        if let Some(id) = show.session
+            && self.watched.as_ref().is_none_or(|watched| watched.id != id)
+        {
+            self.watched = Some(Watched {
+                id,
+                data: Session::new(),
+                caught_up: false,
+            });
+        }
+        let after_seq = self.watched.as_ref().map_or(0, |watched| watched.data.last_seq());
+        self.link.watch(show.session, after_seq);
+        self.views.ask(show);
+    }
+
+    fn report_link(&mut self, now_ms: u64) {
+        let state = self.link.state(now_ms);
+        // A countdown is the page's business: only what else changes is told.
+        let same = match (&self.sent_link, &state) {
+            (Some(LinkState::Waiting { attempt: old, .. }), LinkState::Waiting { attempt, .. }) => old == attempt,
+            (Some(LinkState::Refused { message: old, .. }), LinkState::Refused { message, .. }) => old == message,
+            (Some(old), new) => old == new,
+            (None, _) => false,
+        };
+        if !same {
+            self.post(&ToPage::Link(state.clone()));
+            self.sent_link = Some(state);
+        }
+    }
+
+    fn post(&mut self, message: &ToPage) {
+        // Our own types always encode; there is nobody to tell if they did not.
+        if let Ok(bytes) = postcard::to_allocvec(message) {
+            self.posts.push_back(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod sample;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! When to compute which answer: at most 20 times a second, less often the more it costs, never for nothing.
+
+use super::messages::{Extra, Show, ViewUpdate};
+use heaptide_analysis::Session;
+use heaptide_analysis::views::{Headline, Metric, ProfileQuery, TimelineQuery, Window};
+use heaptide_protocol::SessionId;
+
+/// A view takes at most one part in this many of the worker's time.
+const SHARE: f64 = 5.0;
+const HEADLINE_MS: f64 = 50.0;
+const SITES_MS: f64 = 200.0;
+const FLAME_MS: f64 = 500.0;
+/// While the stored past is being read, the picture is a courtesy.
+const REPLAY_MS: f64 = 250.0;
+const MAX_SITES: u32 = 100;
+const MAX_NODES: u32 = 4_000;
+const MAX_POINTS: u32 = 2_000;
+
+/// One answer's schedule.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    stale: bool,
+    not_before_ms: f64,
+    least_ms: f64,
+}
+
+impl Due {
+    fn new(least_ms: f64) -> Self {
+        Self {
+            stale: false,
+            not_before_ms: 0.0,
+            least_ms,
+        }
+    }
+
+    fn is_due(&self, now_ms: f64) -> bool {
+        self.stale && now_ms >= self.not_before_ms
+    }
+
+    fn done(&mut self, began_ms: f64, ended_ms: f64, replaying: bool) {
+        let cost_ms = (ended_ms - began_ms).max(0.0);
+        let least_ms = if replaying {
+            self.least_ms.max(REPLAY_MS)
+        } else {
+            self.least_ms
+        };
+        self.stale = false;
+        self.not_before_ms = (began_ms + least_ms).max(ended_ms + cost_ms * (SHARE - 1.0));
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Views {
+    pub(super) show: Show,
+    headline: Due,
+    sites: Due,
+    flame: Due,
+}
+
+impl Default for Views {
+    fn default() -> Self {
+        Self {
+            show: Show::default(),
+            headline: Due::new(HEADLINE_MS),
+            sites: Due::new(SITES_MS),
+            flame: Due::new(FLAME_MS),
+        }
+    }
+}
+
+impl Views {
+    /// A new question is answered at once.
+    pub(super) fn ask(&mut self, show: Show) {
+        *self = Self {
+            show,
+            ..Self::default()
+        };
+        self.data_changed();
+    }
+
+    pub(super) fn data_changed(&mut self) {
+        for due in [&mut self.headline, &mut self.sites, &mut self.flame] {
+            due.stale = true;
+        }
+    }
+
+    /// When something will be due.
+    pub(super) fn next_ms(&self) -> Option<f64> {
+        self.show.session?;
+        [Some(&self.headline), self.extra()]
+            .into_iter()
+            .flatten()
+            .filter(|due| due.stale)
+            .map(|due| due.not_before_ms)
+            .reduce(f64::min)
+    }
+
+    /// Computes what is due. `now_ms` is read around each answer to learn what it costs.
+    pub(super) fn answer(
+        &mut self,
+        session: SessionId,
+        data: &Session,
+        update: &mut ViewUpdate,
+        now_ms: &dyn Fn() -> f64,
+    ) -> bool {
+        let began_ms = now_ms();
+        let replaying = !update.progress.caught_up;
+        let extra_due = self.extra().is_some_and(|due| due.is_due(began_ms));
+        if self.show.session != Some(session) || !(self.headline.is_due(began_ms) || extra_due) {
+            return false;
+        }
+        let span = data.span();
+        let range = self.show.range.window(span, self.show.at_ns);
+        update.window = self.show.selection.unwrap_or(range);
+        if self.headline.is_due(began_ms) {
+            let headline: Headline = data.headline();
+            update.headline = Some(headline);
+            update.timeline = Some(data.timeline(&TimelineQuery {
+                window: range,
+                points: self.show.timeline_points.clamp(2, MAX_POINTS),
+            }));
+            self.headline.done(began_ms, now_ms(), replaying);
+        }
+        if extra_due {
+            let began_ms = now_ms();
+            let query = |limit| ProfileQuery {
+                window: profile_window(&self.show, span, range),
+                metric: self.show.metric.unwrap_or(Metric::Live),
+                filter: self.show.filter.clone(),
+                limit,
+            };
+            match self.show.extra {
+                Extra::None => {}
+                Extra::Sites => {
+                    update.sites = Some(data.sites(&query(MAX_SITES)));
+                    self.sites.done(began_ms, now_ms(), replaying);
+                }
+                Extra::Flame => {
+                    update.flame = Some(data.flame(&query(MAX_NODES)));
+                    self.flame.done(began_ms, now_ms(), replaying);
+                }
+            }
+        }
+        true
+    }
+
+    fn extra(&self) -> Option<&Due> {
+        match self.show.extra {
+            Extra::None => None,
+            Extra::Sites => Some(&self.sites),
+            Extra::Flame => Some(&self.flame),
+        }
+    }
+}
+
+/// A selection counts as it is. Without one, everything up to the end of what is shown counts: a person who
+/// looks at the last minute still asks where all of the live heap comes from.
+fn profile_window(show: &Show, span: Window, range: Window) -> Window {
+    show.selection.unwrap_or(Window {
+        from_ns: span.from_ns,
+        to_ns: range.to_ns,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dear_view_waits_longer() {
+        let mut due = Due::new(50.0);
+        for (cost_ms, replaying, expected) in [
+            (1.0, false, 50.0),
+            (10.0, false, 50.0),
+            (100.0, false, 500.0),
+            (1.0, true, 250.0),
+        ] {
+            due.stale = true;
+            assert!(due.is_due(due.not_before_ms));
+            let began = 1_000.0;
+            due.done(began, began + cost_ms, replaying);
+            assert_eq!(due.not_before_ms - began, expected, "{cost_ms} ms");
+            due.stale = true;
+            assert!(!due.is_due(began + expected - 1.0));
+        }
+    }
+}
