@@ -1,1 +1,37 @@
-//! 
+//! The hub: collectors send it frames, consoles read them, policy goes the other way.
+//!
+//! - [`serve`] (or [`Hub::bind`] and [`Hub::run`]) listens for HTTP: `/ws/collector`, `/ws/console`, the
+//!   console's files, health and a little JSON.
+//! - Frames are stored as they came, acknowledged once durable, and only then passed on, so that no console
+//!   ever sees what a crash could take back.
+//! - The ingest path looks at heads and envelopes only. It decodes no events.
+//! - Every queue and list has a bound in [`Limits`], and what a bound keeps out is counted.
+//!
+//! Left out so far: access control, which is why a hub listens on loopback addresses only unless told
+//! otherwise; retention; coarser levels; share links.
+
+mod api;
+mod assets;
+mod clock;
+mod collector;
+mod config;
+mod console;
+mod error;
+mod fleet;
+mod http;
+mod hub;
+mod log;
+mod origin;
+mod peer;
+mod policy;
+mod server;
+mod session;
+mod stats;
+mod store;
+
+pub use assets::{Asset, Assets};
+pub use config::{HubConfig, Limits};
+pub use error::HubError;
+pub use log::{Level, Log};
+pub use server::{Hub, serve};
+pub use stats::StatsSnapshot;

@@ -170,9 +170,10 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// A control payload as its type; trailing bytes are refused.
+    /// A control payload as its type, decompressed if need be; trailing bytes are refused.
     pub fn control<T: serde::de::DeserializeOwned>(&self, what: &'static str) -> Result<T, ProtocolError> {
-        from_postcard(self.payload, what)
+        let mut scratch = Vec::new();
+        from_postcard(self.raw(&mut scratch)?, what)
     }
 }
 

@@ -1,0 +1,97 @@
+//! What a hub is started with, and every limit that keeps it bounded.
+
+use crate::assets::Assets;
+use crate::log::Log;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    /// Port 0 takes any free one; [`Hub::address`](crate::Hub::address) tells which.
+    pub listen: SocketAddr,
+    pub data_dir: PathBuf,
+    pub assets: Assets,
+    /// Listen on an address that others can reach, although there is no access control yet.
+    pub allow_remote: bool,
+    /// Host names, besides the loopback ones, under which a hub on a loopback address may be asked. A
+    /// browser that was led here under another name (DNS rebinding) is turned away.
+    pub allowed_hosts: Vec<String>,
+    /// Name and version for people, told to every peer.
+    pub agent: String,
+    pub limits: Limits,
+    pub log: Log,
+}
+
+/// Bounds of time and memory. The defaults are meant for two cores and a few hundred connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// From the connection to the end of its HTTP head, and again to its first frame.
+    pub handshake: Duration,
+    /// A collector that says nothing for so long is gone (it sends a pulse every second).
+    pub collector_silence: Duration,
+    /// A stalled browser tab may be silent for minutes and costs little.
+    pub console_silence: Duration,
+    /// At shutdown, for what was received to become durable and for sockets to close.
+    pub drain: Duration,
+    pub head_bytes: usize,
+    pub connections: usize,
+    pub sessions: usize,
+    pub sessions_per_connection: usize,
+    pub subscriptions_per_connection: usize,
+    /// The largest [`Open`](heaptide_protocol::control::Open) payload: it is kept in memory.
+    pub open_bytes: usize,
+    /// Frames received and not yet durable, all sessions together. Above it, collectors wait.
+    pub queue_bytes: usize,
+    /// What one group commit takes at most.
+    pub batch_bytes: usize,
+    /// A segment file is closed after the commit that takes it past this size.
+    pub segment_bytes: u64,
+    /// A console that is further behind than either of these loses what lies between.
+    pub slow_reader_bytes: u64,
+    pub slow_reader_frames: u64,
+    /// Newest frames of a watched session kept in memory, so that prompt consoles need no disk.
+    pub tail_bytes: usize,
+    /// Shortest time between two session lists.
+    pub fleet_interval: Duration,
+}
+
+impl HubConfig {
+    /// Defaults with no console inside.
+    pub fn new(listen: SocketAddr, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            listen,
+            data_dir: data_dir.into(),
+            assets: Assets::default(),
+            allow_remote: false,
+            allowed_hosts: Vec::new(),
+            agent: concat!("heaptide ", env!("CARGO_PKG_VERSION")).to_owned(),
+            limits: Limits::default(),
+            log: Log::silent(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(5),
+            collector_silence: Duration::from_secs(45),
+            console_silence: Duration::from_secs(15 * 60),
+            drain: Duration::from_secs(5),
+            head_bytes: 8 << 10,
+            connections: 2048,
+            sessions: 4096,
+            sessions_per_connection: 64,
+            subscriptions_per_connection: 64,
+            open_bytes: 64 << 10,
+            queue_bytes: 64 << 20,
+            batch_bytes: 8 << 20,
+            segment_bytes: 64 << 20,
+            slow_reader_bytes: 8 << 20,
+            slow_reader_frames: 4096,
+            tail_bytes: 1 << 20,
+            fleet_interval: Duration::from_millis(500),
+        }
+    }
+}

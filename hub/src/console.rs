@@ -1,0 +1,379 @@
+//! A console's connection: subscriptions, the session list, policy proposals.
+//!
+//! Two halves run side by side. The reading half turns messages into [`Command`]s; the sending half owns the
+//! subscriptions and pulls frames at the speed of its peer, from memory or disk. Nothing is queued per
+//! console, so a slow one costs nothing but what it misses: once it has seen what was there when it
+//! subscribed, it is moved on to the newest frame whenever it falls too far behind, and told so.
+
+use crate::hub::Hub;
+use crate::peer::{self, End, Refusal};
+use crate::session::{Cursor, Next, Session};
+use crate::store::index::Stretch;
+use crate::store::replay::{self, Chunk, Item};
+use axum::extract::ws::{Message, WebSocket};
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use heaptide_protocol::control::{
+    CaughtUp, ClockPing, Missed, MissedReason, PolicyPropose, PolicyState, Role, Subscribe,
+};
+use heaptide_protocol::{Frame, FrameKind, SessionId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+
+/// Read from disk at once for one subscription.
+const CHUNK_BYTES: usize = 256 << 10;
+/// Commands waiting for the sending half; above it, the console is not read.
+const COMMANDS: usize = 64;
+/// Keeps proxies from closing a quiet connection, and notices a peer that is gone.
+const PING_EVERY: Duration = Duration::from_secs(20);
+
+enum Command {
+    Subscribe { session: Arc<Session>, after_seq: u64 },
+    Unsubscribe(SessionId),
+    Answer(Bytes),
+    Pong { ping: ClockPing, arrived_unix_ns: u64 },
+}
+
+struct Subscription {
+    session: Arc<Session>,
+    cursor: Cursor,
+    /// Up to here it is a replay, which may be slow; behind it, live.
+    replay_until: u64,
+    told_caught_up: bool,
+}
+
+struct Sender<'a> {
+    hub: &'a Arc<Hub>,
+    /// This connection's number among the watchers of its sessions.
+    watcher: u64,
+    sink: SplitSink<WebSocket, Message>,
+    commands: mpsc::Receiver<Command>,
+    wake: Arc<Notify>,
+    fleet: watch::Receiver<Bytes>,
+    health: watch::Receiver<Option<String>>,
+    subscriptions: BTreeMap<SessionId, Subscription>,
+}
+
+/// The peer's socket broke.
+struct Broken;
+
+pub(crate) async fn run(mut socket: WebSocket, hub: Arc<Hub>) {
+    let greeted = peer::greet(&mut socket, &hub, Role::Console).await;
+    if let Err(refusal) = greeted {
+        let result = refusal.map_or(Ok(End::Gone), Err);
+        return peer::part(socket, &hub, &result).await;
+    }
+    let (sink, stream) = socket.split();
+    let (to_sender, commands) = mpsc::channel(COMMANDS);
+    let mut sender = Sender {
+        hub: &hub,
+        watcher: hub.next_number(),
+        sink,
+        commands,
+        wake: Arc::new(Notify::new()),
+        fleet: hub.fleet.subscribe(),
+        health: hub.store.health.subscribe(),
+        subscriptions: BTreeMap::new(),
+    };
+    let mut stream = stream;
+    let result = tokio::select! {
+        result = receive(&mut stream, &hub, &to_sender) => result,
+        Err(Broken) = sender.run() => Ok(End::Gone),
+        () = hub.closed() => Ok(End::Closing),
+    };
+    for subscription in sender.subscriptions.values() {
+        subscription.session.unwatch(sender.watcher);
+    }
+    if let Ok(socket) = stream.reunite(sender.sink) {
+        peer::part(socket, &hub, &result).await;
+    }
+}
+
+async fn receive(
+    stream: &mut SplitStream<WebSocket>,
+    hub: &Arc<Hub>,
+    sender: &mpsc::Sender<Command>,
+) -> Result<End, Refusal> {
+    let silence = hub.config.limits.console_silence;
+    loop {
+        let Ok(Some(received)) = tokio::time::timeout(silence, stream.next()).await else {
+            return Ok(End::Gone);
+        };
+        let bytes = match received {
+            Ok(Message::Binary(bytes)) => bytes,
+            Ok(Message::Text(_)) => return Err(peer::text_refused("console")),
+            Ok(Message::Ping(_) | Message::Pong(_)) => continue,
+            Ok(Message::Close(_)) => return Ok(End::Gone),
+            Err(error) => return peer::receive_failed(&error).map_or(Ok(End::Gone), Err),
+        };
+        let command = take(&bytes, hub).await?;
+        if sender.send(command).await.is_err() {
+            return Ok(End::Gone);
+        }
+    }
+}
+
+async fn take(bytes: &[u8], hub: &Arc<Hub>) -> Result<Command, Refusal> {
+    let arrived_unix_ns = crate::clock::unix_ns();
+    let frame = peer::parse(bytes, "console")?;
+    if frame.envelope.raw_bytes as usize > hub.config.limits.open_bytes {
+        return Err(Refusal::malformed(
+            "a console's frames are small; this one is too large",
+        ));
+    }
+    let id = frame.envelope.session;
+    let unknown = || Command::Answer(peer::notice(id, format!("the hub has no session {id}")));
+    Ok(match frame.envelope.kind {
+        FrameKind::Subscribe => {
+            let Subscribe { after_seq } = payload(&frame, "Subscribe")?;
+            hub.fleet
+                .get(id)
+                .map_or_else(unknown, |session| Command::Subscribe { session, after_seq })
+        }
+        FrameKind::Unsubscribe => Command::Unsubscribe(id),
+        FrameKind::PolicyPropose => {
+            let proposal: PolicyPropose = payload(&frame, "PolicyPropose")?;
+            match hub.fleet.get(id) {
+                Some(session) => Command::Answer(propose(hub, &session, proposal).await),
+                None => unknown(),
+            }
+        }
+        FrameKind::ClockPing => Command::Pong {
+            ping: payload(&frame, "ClockPing")?,
+            arrived_unix_ns,
+        },
+        other => return Err(Refusal::malformed(format!("a console doesn't send {other:?}"))),
+    })
+}
+
+/// Asks the authority; an accepted change is on disk before the answer.
+async fn propose(hub: &Arc<Hub>, session: &Arc<Session>, proposal: PolicyPropose) -> Bytes {
+    let accepted = session.with_policy(|policy| policy.propose(proposal.policy));
+    let refused = match accepted {
+        Err(why) => Some(why),
+        Ok(()) => {
+            hub.fleet.changed();
+            hub.store.save(session).await.err().map(|why| {
+                hub.store.save_later(session);
+                format!("the change is sent, but would not survive a restart of the hub: {why}")
+            })
+        }
+    };
+    let state = PolicyState {
+        refused,
+        ..session.policy_state()
+    };
+    peer::control(FrameKind::PolicyState, session.id, &state)
+}
+
+fn payload<T: serde::de::DeserializeOwned>(frame: &Frame<'_>, what: &'static str) -> Result<T, Refusal> {
+    frame
+        .control(what)
+        .map_err(|error| Refusal::malformed(error.to_string()))
+}
+
+impl Sender<'_> {
+    /// Runs until the socket breaks or the future is dropped.
+    async fn run(&mut self) -> Result<std::convert::Infallible, Broken> {
+        self.fleet.mark_changed();
+        if self.health.borrow().is_some() {
+            self.health.mark_changed();
+        }
+        let mut ping = tokio::time::interval(PING_EVERY);
+        ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command).await?;
+            }
+            self.tell_news().await?;
+            if self.forward().await? {
+                continue;
+            }
+            self.sink.flush().await.map_err(|_| Broken)?;
+            tokio::select! {
+                Some(command) = self.commands.recv() => self.obey(command).await?,
+                () = self.wake.notified() => {}
+                _ = self.fleet.changed() => self.fleet.mark_changed(),
+                _ = self.health.changed() => self.health.mark_changed(),
+                _ = ping.tick() => self.sink.send(Message::Ping(Bytes::new())).await.map_err(|_| Broken)?,
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<(), Broken> {
+        match command {
+            Command::Answer(frame) => self.send(frame).await,
+            Command::Pong {
+                ping,
+                arrived_unix_ns,
+            } => self.send(peer::pong(ping, arrived_unix_ns)).await,
+            Command::Unsubscribe(id) => {
+                if let Some(subscription) = self.subscriptions.remove(&id) {
+                    subscription.session.unwatch(self.watcher);
+                }
+                Ok(())
+            }
+            Command::Subscribe { session, after_seq } => self.subscribe(session, after_seq).await,
+        }
+    }
+
+    async fn subscribe(&mut self, session: Arc<Session>, after_seq: u64) -> Result<(), Broken> {
+        let id = session.id;
+        let limit = self.hub.config.limits.subscriptions_per_connection;
+        if !self.subscriptions.contains_key(&id) && self.subscriptions.len() >= limit {
+            let message = format!("a console follows at most {limit} sessions at once: close one first");
+            return self.send(peer::notice(id, message)).await;
+        }
+        session.watch(self.watcher, Arc::clone(&self.wake));
+        let subscription = Subscription {
+            cursor: session.cursor_after(after_seq),
+            replay_until: session.durable_seq(),
+            session,
+            told_caught_up: false,
+        };
+        self.subscriptions.insert(id, subscription);
+        Ok(())
+    }
+
+    async fn tell_news(&mut self) -> Result<(), Broken> {
+        if self.fleet.has_changed().unwrap_or(false) {
+            let list = self.fleet.borrow_and_update().clone();
+            self.send(list).await?;
+        }
+        if self.health.has_changed().unwrap_or(false) {
+            let news = self.health.borrow_and_update().clone();
+            let news = news.unwrap_or_else(|| "The hub stores new data again".to_owned());
+            self.send(peer::notice(SessionId::default(), news)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a little of each subscription that has something. False when none has.
+    async fn forward(&mut self) -> Result<bool, Broken> {
+        let ids: Vec<_> = self.subscriptions.keys().copied().collect();
+        let mut busy = false;
+        for id in ids {
+            let Some(mut subscription) = self.subscriptions.remove(&id) else {
+                continue;
+            };
+            let stepped = self.step(&mut subscription).await;
+            self.subscriptions.insert(id, subscription);
+            busy |= stepped?;
+        }
+        Ok(busy)
+    }
+
+    async fn step(&mut self, subscription: &mut Subscription) -> Result<bool, Broken> {
+        let session = Arc::clone(&subscription.session);
+        self.skip_if_slow(subscription).await?;
+        match session.next(subscription.cursor) {
+            Next::CaughtUp { last_seq } => {
+                if subscription.told_caught_up {
+                    return Ok(false);
+                }
+                subscription.told_caught_up = true;
+                self.send(peer::control(
+                    FrameKind::CaughtUp,
+                    session.id,
+                    &CaughtUp { last_seq },
+                ))
+                .await?;
+            }
+            Next::Frames { frames, cursor } => {
+                for frame in frames {
+                    self.send_data(frame).await?;
+                }
+                subscription.cursor = cursor;
+            }
+            Next::Read(stretch) => {
+                let chunk = self.read(&session, stretch, subscription.cursor).await;
+                for item in chunk.items {
+                    match item {
+                        Item::Frame(frame) => self.send_data(frame).await?,
+                        Item::Missed(missed) => {
+                            let count = missed.to_seq - missed.from_seq + 1;
+                            self.hub.stats.frames_missed_damaged.add(count);
+                            self.send(peer::control(FrameKind::Missed, session.id, &missed))
+                                .await?;
+                        }
+                    }
+                }
+                subscription.cursor = chunk.cursor;
+            }
+        }
+        Ok(true)
+    }
+
+    /// A live subscription that is too far behind goes on with the newest frame.
+    async fn skip_if_slow(&mut self, subscription: &mut Subscription) -> Result<(), Broken> {
+        let limits = &self.hub.config.limits;
+        let newest = subscription.session.newest();
+        let cursor = subscription.cursor;
+        let behind_bytes = newest.position.saturating_sub(cursor.position);
+        let behind_frames = newest.next_seq.saturating_sub(cursor.next_seq);
+        let live = cursor.next_seq > subscription.replay_until;
+        if !live || (behind_bytes <= limits.slow_reader_bytes && behind_frames <= limits.slow_reader_frames) {
+            return Ok(());
+        }
+        if behind_frames > 0 {
+            self.hub.stats.frames_missed_slow.add(behind_frames);
+            let missed = Missed {
+                from_seq: cursor.next_seq,
+                to_seq: newest.next_seq - 1,
+                reason: MissedReason::SlowReader,
+            };
+            self.send(peer::control(FrameKind::Missed, subscription.session.id, &missed))
+                .await?;
+        }
+        subscription.cursor = newest;
+        Ok(())
+    }
+
+    async fn read(&self, session: &Arc<Session>, stretch: Stretch, cursor: Cursor) -> Chunk {
+        let folder = self.hub.store.folder(session.id);
+        let id = session.id;
+        let last_seq = stretch.last_seq;
+        let read =
+            tokio::task::spawn_blocking(move || replay::read(&folder, id, &stretch, cursor, CHUNK_BYTES))
+                .await;
+        match read {
+            Ok(Ok(chunk)) => chunk,
+            failed => {
+                let why = match failed {
+                    Ok(Err(error)) => error.to_string(),
+                    _ => "the reading task was stopped".to_owned(),
+                };
+                self.hub
+                    .config
+                    .log
+                    .error(format!("session {id}: can't read stored frames: {why}"));
+                let missed = Missed {
+                    from_seq: cursor.next_seq,
+                    to_seq: last_seq,
+                    reason: MissedReason::Damaged,
+                };
+                Chunk {
+                    items: vec![Item::Missed(missed)],
+                    cursor: session.cursor_after(last_seq),
+                }
+            }
+        }
+    }
+
+    async fn send_data(&mut self, frame: Bytes) -> Result<(), Broken> {
+        self.hub.stats.frames_sent.add(1);
+        self.hub.stats.bytes_sent.add(frame.len() as u64);
+        self.send(frame).await
+    }
+
+    /// Waits for as long as the peer takes to make room. Empty frames are not sent.
+    async fn send(&mut self, frame: Bytes) -> Result<(), Broken> {
+        if frame.is_empty() {
+            return Ok(());
+        }
+        self.sink.feed(Message::Binary(frame)).await.map_err(|_| Broken)
+    }
+}

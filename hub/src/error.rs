@@ -1,0 +1,26 @@
+//! What can keep a hub from starting or running.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubError {
+    #[error(
+        "won't listen on {address}: this version has no access control, so everyone who reaches that \
+         address could read and tune every session; listen on a loopback address, or accept that with \
+         --insecure-allow-remote"
+    )]
+    NoAccessControl { address: SocketAddr },
+    #[error("{address} is in use by another program: choose another with --listen")]
+    AddressInUse { address: SocketAddr },
+    #[error("can't listen on {address}: {source}; choose another with --listen")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("another hub uses the data folder {path}: stop it, or choose another with --data-dir")]
+    DataDirInUse { path: PathBuf },
+    #[error("can't use the data folder {path}: {source}; choose another with --data-dir")]
+    DataDir { path: PathBuf, source: io::Error },
+    #[error("can't start the store's writer thread: {source}")]
+    WriterThread { source: io::Error },
+}

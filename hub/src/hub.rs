@@ -1,0 +1,59 @@
+//! What all connections of a hub share.
+
+use crate::config::HubConfig;
+use crate::fleet::Fleet;
+use crate::stats::Stats;
+use crate::store::Store;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+#[derive(Debug)]
+pub(crate) struct Hub {
+    pub(crate) config: HubConfig,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) store: Store,
+    pub(crate) fleet: Fleet,
+    /// The start time: another one tells peers that the hub was restarted.
+    pub(crate) epoch: u64,
+    /// Becomes true once, when the hub shuts down.
+    pub(crate) closing: watch::Sender<bool>,
+    pub(crate) numbers: AtomicU64,
+}
+
+/// Counts an open connection, from its first byte to the end of its WebSocket.
+#[derive(Debug)]
+pub(crate) struct Place {
+    stats: Arc<Stats>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Hub {
+    /// A number that no other connection of this run has.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Relaxed)
+    }
+
+    /// Resolves when the hub shuts down.
+    pub(crate) async fn closed(&self) {
+        let mut closing = self.closing.subscribe();
+        // The sender lives as long as `self`.
+        let _ = closing.wait_for(|closing| *closing).await;
+    }
+}
+
+impl Place {
+    pub(crate) fn new(stats: Arc<Stats>, permit: OwnedSemaphorePermit) -> Self {
+        stats.connections.add(1);
+        Self {
+            stats,
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.stats.connections.subtract(1);
+    }
+}

@@ -1,0 +1,71 @@
+//! Counters of everything that a hub takes in, gives out and leaves out. Served as JSON.
+
+use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        #[derive(Debug, Default)]
+        pub(crate) struct Stats {
+            $($(#[$doc])* pub(crate) $name: Counter,)*
+        }
+
+        /// The counters at one moment; all but `connections` only grow.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+        pub struct StatsSnapshot {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Stats {
+            pub(crate) fn snapshot(&self) -> StatsSnapshot {
+                StatsSnapshot { $($name: self.$name.0.load(Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Open now.
+    connections,
+    /// Turned away because there were too many.
+    connections_refused,
+    /// WebSocket handshakes or frames that broke a rule, the peer being told why.
+    peers_refused,
+    /// Data frames from collectors, repeats included.
+    frames_received,
+    bytes_received,
+    /// Data frames that were already durable.
+    frames_repeated,
+    /// Data frames taken in but given up before they were durable; never acknowledged.
+    frames_abandoned,
+    frames_durable,
+    bytes_durable,
+    acks_sent,
+    commits,
+    commit_failures,
+    frames_sent,
+    bytes_sent,
+    /// Data frames that a console did not get because it read too slowly.
+    frames_missed_slow,
+    /// Data frames that a console did not get because the disk damaged or lost them.
+    frames_missed_damaged,
+    /// Damaged places found on disk at start.
+    damaged_places,
+    /// Bytes cut from torn ends of logs at start; none of them was acknowledged.
+    cut_bytes,
+    /// Session lists that did not hold every session because a frame is bounded.
+    session_lists_shortened,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    pub(crate) fn subtract(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+}

@@ -1,0 +1,85 @@
+//! Whether the disk takes writes. Says so once when that changes, and spaces out the attempts in between.
+
+use crate::log::Log;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LAST_BACKOFF: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(crate) struct Health {
+    log: Log,
+    stalled: Mutex<Option<Stalled>>,
+    /// The sentence for consoles; `None` while all is well.
+    told: watch::Sender<Option<String>>,
+}
+
+#[derive(Debug, Clone)]
+struct Stalled {
+    why: String,
+    backoff: Duration,
+    retry_at: Instant,
+}
+
+impl Health {
+    pub(crate) fn new(log: Log) -> Self {
+        Self {
+            log,
+            stalled: Mutex::new(None),
+            told: watch::Sender::new(None),
+        }
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<String>> {
+        self.told.subscribe()
+    }
+
+    /// Why nothing is taken in at the moment. `None` also when it is time for another attempt.
+    pub(crate) fn refusal(&self, now: Instant) -> Option<String> {
+        let stalled = self.lock();
+        stalled
+            .as_ref()
+            .filter(|stalled| now < stalled.retry_at)
+            .map(|stalled| stalled.why.clone())
+    }
+
+    pub(crate) fn why(&self) -> Option<String> {
+        self.lock().as_ref().map(|stalled| stalled.why.clone())
+    }
+
+    pub(crate) fn failed(&self, why: &str, now: Instant) {
+        let mut stalled = self.lock();
+        if let Some(before) = stalled.as_mut() {
+            // A batch of sessions fails together; that is one attempt.
+            if now >= before.retry_at {
+                before.backoff = (before.backoff * 2).min(LAST_BACKOFF);
+                before.retry_at = now + before.backoff;
+            }
+            return;
+        }
+        *stalled = Some(Stalled {
+            why: why.to_owned(),
+            backoff: FIRST_BACKOFF,
+            retry_at: now + FIRST_BACKOFF,
+        });
+        drop(stalled);
+        self.log.error(format!(
+            "can't store frames: {why}. Nothing is acknowledged until that works again; collectors keep what they have"
+        ));
+        self.told
+            .send_replace(Some(format!("The hub can't store new data: {why}")));
+    }
+
+    pub(crate) fn succeeded(&self) {
+        if self.lock().take().is_some() {
+            self.log.info("frames are stored again");
+            self.told.send_replace(None);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Stalled>> {
+        self.stalled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,190 @@
+//! Sessions on disk: a folder each, `meta.json` and append-only segment files.
+//!
+//! One thread writes everything ([`writer`]) and commits what has arrived from all sessions together;
+//! consoles read for themselves ([`replay`]). Payloads are never decoded here.
+
+mod health;
+pub(crate) mod index;
+pub(crate) mod meta;
+mod record;
+mod recover;
+pub(crate) mod replay;
+mod segment;
+mod writer;
+
+use crate::config::Limits;
+use crate::error::HubError;
+use crate::log::Log;
+use crate::session::Session;
+use crate::stats::Stats;
+use bytes::Bytes;
+pub(crate) use health::Health;
+use heaptide_protocol::{Envelope, SessionId};
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tokio::sync::{Semaphore, oneshot};
+use writer::{Append, Job, Writer};
+
+/// What a queued job costs besides its frame.
+const JOB_BYTES: usize = 256;
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    sessions_dir: PathBuf,
+    jobs: mpsc::Sender<Job>,
+    /// Bytes that may still be queued.
+    room: Arc<Semaphore>,
+    pub(crate) health: Arc<Health>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Held for as long as the hub runs.
+    _lock: File,
+}
+
+/// What was on disk at start.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) sessions: HashMap<SessionId, Arc<Session>>,
+    /// Folders that can't be read; their collectors must not start over in them.
+    pub(crate) unreadable: HashSet<SessionId>,
+}
+
+impl Store {
+    /// Reads what is there and starts the writer. Blocks.
+    pub(crate) fn open(
+        data_dir: &Path,
+        limits: Limits,
+        stats: &Arc<Stats>,
+        log: &Log,
+    ) -> Result<(Self, Found), HubError> {
+        let failed = |source| HubError::DataDir {
+            path: data_dir.to_owned(),
+            source,
+        };
+        let sessions_dir = data_dir.join("sessions");
+        fs::create_dir_all(&sessions_dir).map_err(failed)?;
+        let lock = File::create(data_dir.join("lock")).map_err(failed)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => HubError::DataDirInUse {
+                path: data_dir.to_owned(),
+            },
+            TryLockError::Error(source) => failed(source),
+        })?;
+        meta::sync_folder(data_dir).map_err(failed)?;
+        let found = find(&sessions_dir, stats, log).map_err(failed)?;
+        let health = Arc::new(Health::new(log.clone()));
+        let (jobs, queue) = mpsc::channel();
+        let writer = Writer::new(
+            sessions_dir.clone(),
+            limits,
+            Arc::clone(stats),
+            Arc::clone(&health),
+            queue,
+        );
+        let thread = std::thread::Builder::new()
+            .name("heaptide-store".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|source| HubError::WriterThread { source })?;
+        let store = Self {
+            sessions_dir,
+            jobs,
+            room: Arc::new(Semaphore::new(limits.queue_bytes.min(u32::MAX as usize))),
+            health,
+            thread: Mutex::new(Some(thread)),
+            _lock: lock,
+        };
+        Ok((store, found))
+    }
+
+    /// Queues a frame; waits while the queue is full. The session tells when it is durable.
+    pub(crate) async fn append(&self, session: &Arc<Session>, envelope: Envelope, frame: Bytes) {
+        let bytes = u32::try_from(frame.len() + JOB_BYTES).unwrap_or(u32::MAX);
+        // The semaphore is never closed and the writer outlives every connection.
+        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await else {
+            return;
+        };
+        let append = Append {
+            session: Arc::clone(session),
+            envelope,
+            frame,
+            _room: room,
+        };
+        if self.jobs.send(Job::Append(append)).is_err() {
+            session.fail("the store's writer has stopped; restart the hub");
+        }
+    }
+
+    /// Writes a session's `meta.json`; durable when this returns `Ok`.
+    pub(crate) async fn save(&self, session: &Arc<Session>) -> Result<(), String> {
+        let (done, saved) = oneshot::channel();
+        let job = Job::Save {
+            session: Arc::clone(session),
+            done: Some(done),
+        };
+        let stopped = || "the store's writer has stopped; restart the hub".to_owned();
+        self.jobs.send(job).map_err(|_| stopped())?;
+        saved.await.map_err(|_| stopped())?
+    }
+
+    /// The same without waiting; tried again until it works.
+    pub(crate) fn save_later(&self, session: &Arc<Session>) {
+        let session = Arc::clone(session);
+        // A stopped writer has written the last word already.
+        let _ = self.jobs.send(Job::Save { session, done: None });
+    }
+
+    /// The session's collector is gone: its file can be closed.
+    pub(crate) fn release(&self, session: SessionId) {
+        let _ = self.jobs.send(Job::Release(session));
+    }
+
+    pub(crate) fn folder(&self, session: SessionId) -> PathBuf {
+        self.sessions_dir.join(session.to_string())
+    }
+
+    /// Everything queued is written, then the thread ends. Blocks.
+    pub(crate) fn stop(&self) {
+        let _ = self.jobs.send(Job::Stop);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn find(sessions_dir: &Path, stats: &Stats, log: &Log) -> std::io::Result<Found> {
+    let mut found = Found {
+        sessions: HashMap::new(),
+        unreadable: HashSet::new(),
+    };
+    for entry in fs::read_dir(sessions_dir)? {
+        let entry = entry?;
+        let Some(id) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<SessionId>().ok())
+        else {
+            continue;
+        };
+        match recover::recover(&entry.path(), id) {
+            Ok(None) => {}
+            Ok(Some(recovered)) => {
+                stats.damaged_places.add(recovered.damaged_places);
+                stats.cut_bytes.add(recovered.cut_bytes);
+                for finding in &recovered.findings {
+                    log.warning(format!("session {id}: {finding}"));
+                }
+                let session = Session::new(id, recovered.meta, recovered.log);
+                found.sessions.insert(id, Arc::new(session));
+            }
+            Err(error) => {
+                log.error(format!("session {id} can't be read and is left alone: {error}"));
+                found.unreadable.insert(id);
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,245 @@
+//! Reads a session's folder at start: which frames are there, which are damaged, and where a torn write is
+//! cut off.
+//!
+//! Only the last segment can be torn, so only that one is read through, and those which `meta.json` does
+//! not list. Damage inside older segments is found when they are replayed. Nothing here trusts a length.
+
+use super::index::{Added, LogView, Segment};
+use super::meta::{Meta, sync_folder};
+use super::record::{SEGMENT_HEAD, parse_segment_name, segment_name};
+use super::segment::{SegmentReader, Step};
+use heaptide_protocol::SessionId;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) meta: Meta,
+    pub(crate) log: LogView,
+    /// Sentences about what was wrong.
+    pub(crate) findings: Vec<String>,
+    pub(crate) damaged_places: u64,
+    pub(crate) cut_bytes: u64,
+}
+
+/// What reading a segment through told.
+struct Scan {
+    records: Vec<Added>,
+    bad: Vec<Bad>,
+    /// Proven to have been durable, by what later records say.
+    synced_seq: u64,
+}
+
+struct Bad {
+    from: u64,
+    to: u64,
+    /// The last good record before it.
+    after_seq: u64,
+    /// How many of the good records lie before it.
+    after_records: usize,
+}
+
+/// `None` for a folder that was made and never filled.
+pub(crate) fn recover(folder: &Path, session: SessionId) -> io::Result<Option<Recovered>> {
+    let mut findings = Vec::new();
+    let bases = segment_bases(folder)?;
+    let mut meta = match Meta::load(folder, session) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && bases.is_empty() => return Ok(None),
+        Err(error) => {
+            findings.push(format!(
+                "meta.json can't be read ({error}); what the session is about is not known until its \
+                 collector comes back"
+            ));
+            Meta::unknown(session)
+        }
+    };
+    let mut recovered = Recovered {
+        log: LogView::new(),
+        findings,
+        damaged_places: 0,
+        cut_bytes: 0,
+        meta: Meta::unknown(session),
+    };
+    let mut sealed = std::mem::take(&mut meta.sealed);
+    recovered.meta = meta;
+    // The last file may have grown since it was listed. A sealed segment whose file is gone stays in the
+    // view, so that a replay says what is missing.
+    sealed.retain(|segment| bases.last().is_none_or(|last| segment.base_seq < *last));
+    let listed = sealed.iter().map(|segment| segment.base_seq);
+    let mut all: Vec<u64> = listed.chain(bases.iter().copied()).collect();
+    all.sort_unstable();
+    all.dedup();
+    for base_seq in all {
+        if let Some(segment) = sealed.iter().find(|segment| segment.base_seq == base_seq) {
+            recovered.log.push_segment(segment.clone());
+            continue;
+        }
+        let is_last = bases.last() == Some(&base_seq);
+        recovered.add_segment(folder, session, base_seq, is_last)?;
+    }
+    Ok(Some(recovered))
+}
+
+fn segment_bases(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut bases = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        bases.extend(entry?.file_name().to_str().and_then(parse_segment_name));
+    }
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+impl Recovered {
+    fn add_segment(
+        &mut self,
+        folder: &Path,
+        session: SessionId,
+        base_seq: u64,
+        is_last: bool,
+    ) -> io::Result<()> {
+        let name = segment_name(base_seq);
+        let path = folder.join(&name);
+        let bytes = fs::metadata(&path)?.len();
+        let head_is_good = head_is_good(&path)?;
+        if !head_is_good {
+            if is_last && bytes <= SEGMENT_HEAD.len() as u64 {
+                // Created and not yet synced: nothing in it was acknowledged.
+                fs::remove_file(&path)?;
+                sync_folder(folder)?;
+                return Ok(());
+            }
+            self.damaged_places += 1;
+            self.findings
+                .push(format!("{name}: the file's first bytes are damaged"));
+        }
+        let mut scan = scan(File::open(&path)?, session, base_seq, bytes)?;
+        let mut end = bytes;
+        if is_last && let Some(torn) = scan.torn_at() {
+            let cut = bytes - torn.from;
+            let lost = scan.records.len() - torn.after_records;
+            self.findings.push(format!(
+                "{name}: cut a torn end of {cut} bytes after frame {}{}",
+                torn.after_seq,
+                if lost > 0 {
+                    format!(", with {lost} whole frames behind the tear")
+                } else {
+                    String::new()
+                },
+            ));
+            self.cut_bytes += cut;
+            end = torn.from;
+            scan.records.truncate(torn.after_records);
+            scan.bad.retain(|bad| bad.from < end);
+            let file = OpenOptions::new().write(true).open(&path)?;
+            file.set_len(end)?;
+            file.sync_all()?;
+        }
+        for bad in &scan.bad {
+            self.damaged_places += 1;
+            self.findings.push(format!(
+                "{name}: {} damaged bytes after frame {}",
+                bad.to - bad.from,
+                bad.after_seq
+            ));
+        }
+        self.log.push_segment(scan.segment(base_seq, end));
+        for record in scan.records {
+            self.log.index(record);
+        }
+        Ok(())
+    }
+}
+
+fn head_is_good(path: &Path) -> io::Result<bool> {
+    let mut head = Vec::new();
+    File::open(path)?
+        .take(SEGMENT_HEAD.len() as u64)
+        .read_to_end(&mut head)?;
+    match (head.split_last(), SEGMENT_HEAD.split_last()) {
+        (Some((got, magic)), Some((expected, ours))) if magic == ours && got > expected => {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "expected segment version {expected}, got {got}: a newer hub wrote it, so start that one"
+                ),
+            ))
+        }
+        _ => Ok(head == SEGMENT_HEAD),
+    }
+}
+
+fn scan(file: File, session: SessionId, base_seq: u64, bytes: u64) -> io::Result<Scan> {
+    let mut reader = SegmentReader::new(file, session, SEGMENT_HEAD.len() as u64, bytes);
+    let mut scan = Scan {
+        records: Vec::new(),
+        bad: Vec::new(),
+        synced_seq: 0,
+    };
+    let mut last_seq = base_seq.saturating_sub(1);
+    let mut offset = SEGMENT_HEAD.len() as u64;
+    loop {
+        match reader.step()? {
+            Step::End => return Ok(scan),
+            Step::Bad { from, to } => {
+                scan.bad.push(Bad {
+                    from,
+                    to,
+                    after_seq: last_seq,
+                    after_records: scan.records.len(),
+                });
+                offset = to;
+            }
+            Step::Record(record) => {
+                // Frames repeat or go back only after damage; a replay leaves them out as well.
+                if record.envelope.seq > last_seq {
+                    last_seq = record.envelope.seq;
+                    scan.synced_seq = scan.synced_seq.max(record.synced_seq);
+                    scan.records.push(Added {
+                        seq: last_seq,
+                        first_ns: record.envelope.first_ns,
+                        last_ns: record.envelope.last_ns,
+                        offset,
+                        end: record.end,
+                    });
+                }
+                offset = record.end;
+            }
+        }
+    }
+}
+
+impl Scan {
+    /// The first bad place behind which nothing is proven to have been durable.
+    fn torn_at(&self) -> Option<Bad> {
+        self.bad
+            .iter()
+            .find(|bad| bad.after_seq >= self.synced_seq)
+            .map(|bad| Bad { ..*bad })
+    }
+
+    fn segment(&self, base_seq: u64, bytes: u64) -> Segment {
+        Segment {
+            base_seq,
+            last_seq: self
+                .records
+                .last()
+                .map_or(base_seq.saturating_sub(1), |last| last.seq),
+            bytes,
+            frames: self.records.len() as u64,
+            first_ns: self
+                .records
+                .iter()
+                .map(|record| record.first_ns)
+                .min()
+                .unwrap_or(0),
+            last_ns: self
+                .records
+                .iter()
+                .map(|record| record.last_ns)
+                .max()
+                .unwrap_or(0),
+        }
+    }
+}
