@@ -19,6 +19,7 @@ use heaptide_collector::linux::bpf::{
     BpfError, BpfOptions, BpfSession, Class, ClassSet, MappingCall, Program, SyscallKind, tracefs_path,
 };
 use heaptide_symbols::ProbeInstruction;
+use rustix::event::epoll;
 use support::{
     go::{Binary, Code, Go},
     skip,
@@ -193,7 +194,7 @@ fn assert_heap(name: &str, code: &Code<'_>, done: &Report, seen: &Seen) {
             alloc
                 .frames
                 .iter()
-                .any(|&pc| code.contains("main.allocate", pc - 1))
+                .any(|&pc| code.contains("main.(*sink).allocate", pc - 1))
         })
         .collect();
     assert_eq!(
@@ -212,7 +213,7 @@ fn assert_heap(name: &str, code: &Code<'_>, done: &Report, seen: &Seen) {
         // main.main called deep, which called itself ten times, which called allocate.
         let deep = frames
             .iter()
-            .filter(|&&pc| code.contains("main.deep", pc - 1))
+            .filter(|&&pc| code.contains("main.(*sink).deep", pc - 1))
             .count();
         assert_eq!(deep, 11, "{name}: {alloc:?}");
         assert!(
@@ -414,6 +415,55 @@ fn a_full_ring_drops_and_counts() {
 }
 
 #[test]
+fn counts_are_exact_when_all_cpus_allocate() {
+    let Some(object) = object() else { return };
+    let Some(go) = newest() else { return };
+    let (_dir, binary) = built(&go, &[]);
+    let mut session = session(&object);
+    let mut target = Hits::start(Command::new(&binary.path).args(["-workers", "4"]));
+    session.attach(&target.spec_of_all(&binary)).expect("attach");
+    let mut seen = Seen::default();
+    let done = target.work(&mut session, &mut seen);
+    assert!(done.profiled_allocs >= 4 * ALLOCS);
+    assert_eq!(seen.allocs.len() as u64, done.profiled_allocs);
+    assert_eq!(seen.frees.len() as u64, done.profiled_frees);
+    let goids: HashSet<_> = seen.allocs.iter().map(|alloc| alloc.goid).collect();
+    assert!(goids.len() >= 4, "{goids:?}");
+    assert_nothing_vanished(&session, seen.records);
+}
+
+#[test]
+fn the_reader_is_woken_when_the_ring_fills_and_not_before() {
+    let Some(object) = object() else { return };
+    let Some(go) = newest() else { return };
+    let (_dir, binary) = built(&go, &[]);
+    // (allocations, whether they fill a quarter of the ring)
+    for (allocs, fill) in [("10", false), ("20000", true)] {
+        let mut session = BpfSession::load(&object, &BpfOptions { ring_bytes: 1 << 20 }).expect("load");
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll");
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, &session, epoll::EventData::new_u64(0), edge).expect("epoll");
+        let mut target = Hits::start(Command::new(&binary.path).args(["-allocs", allocs]));
+        session.attach(&target.spec_of_all(&binary)).expect("attach");
+        target.work_undrained();
+
+        let mut events = [epoll::Event {
+            flags: edge,
+            data: epoll::EventData::new_u64(0),
+        }; 1];
+        let at_once = rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let woken = epoll::wait(&epoll, &mut events[..], Some(&at_once)).expect("epoll");
+        assert_eq!(woken, usize::from(fill), "{allocs} allocations");
+        let mut seen = Seen::default();
+        seen.drain(&mut session);
+        assert!(seen.records > 0);
+    }
+}
+
+#[test]
 fn deep_stacks_are_cut_at_127_frames_and_say_so() {
     let Some(object) = object() else { return };
     let Some(go) = newest() else { return };
@@ -600,4 +650,21 @@ fn without_rights_the_missing_capability_is_named() {
             );
         }
     }
+}
+
+#[test]
+fn processes_are_found_in_a_pid_namespace_of_ones_own() {
+    let Some(_object) = object() else { return };
+    if newest().is_none() {
+        return;
+    }
+    // Ids in there are not those that the kernel uses by itself.
+    let output = Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc"])
+        .arg(std::env::current_exe().expect("this test"))
+        .args(["--exact", "only_the_attached_process_is_hit", "--nocapture"])
+        .output()
+        .expect("run unshare");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }

@@ -47,7 +47,7 @@ impl Go {
         }
         let status = command
             .current_dir(source)
-            .arg("build")
+            .args(["build", "-buildvcs=false"])
             .args(flags)
             .arg("-o")
             .arg(&path)

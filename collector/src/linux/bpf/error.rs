@@ -7,6 +7,7 @@ use aya::{EbpfError, maps::MapError, programs::ProgramError};
 use super::{
     attach::Program,
     rights::{Capability, remedy},
+    tracefs,
 };
 
 /// Why eBPF did not work.
@@ -240,6 +241,17 @@ impl BpfError {
                 doing: "attach to a tracepoint",
                 reason: chain(error),
             },
+        }
+    }
+
+    /// When tracefs can't be read: it is not mounted, or not for us.
+    pub(super) fn no_tracefs() -> Self {
+        if !tracefs::is_mounted() {
+            return Self::NoTracefs;
+        }
+        Self::NoRight {
+            doing: "read tracefs, where the system call tracepoints are",
+            remedy: remedy(&[Capability::DacReadSearch]),
         }
     }
 

@@ -7,7 +7,7 @@
 //! let mut session = BpfSession::load(&object, &BpfOptions::default())?;
 //! session.attach(&spec)?;
 //! session.attach_mappings()?;
-//! // On each tick, or when `session.as_fd()` turns readable:
+//! // On each tick, and when `session.as_fd()` says that the ring fills:
 //! session.poll(100_000, |bytes| match decode(bytes) {
 //!     Ok(record) => println!("{record:?}"),
 //!     Err(error) => println!("{error}"),

@@ -92,12 +92,15 @@ pub(super) fn remedy(needed: &[Capability]) -> String {
                 perf_event_open(2)"
             .to_owned();
     }
-    let names = missing
-        .iter()
-        .map(Capability::to_string)
-        .collect::<Vec<_>>()
-        .join(",");
-    format!("missing {names}: run as root, or grant it with `sudo setcap {names}+ep $(command -v heaptide)`")
+    let missing = list(&missing);
+    // setcap replaces what a file has, so it gets all of them.
+    let all = list(&Capability::ALL);
+    format!("missing {missing}: run as root, or once `sudo setcap {all}+ep $(command -v heaptide)`")
+}
+
+fn list(capabilities: &[Capability]) -> String {
+    let names: Vec<_> = capabilities.iter().map(|capability| capability.name()).collect();
+    names.join(",")
 }
 
 #[cfg(test)]

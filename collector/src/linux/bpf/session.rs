@@ -179,7 +179,7 @@ impl BpfSession {
             return Ok(());
         }
         if tracefs_path().is_none() {
-            return Err(BpfError::NoTracefs);
+            return Err(BpfError::no_tracefs());
         }
         // Entries first: a return without its entry counts as unpaired, an entry without its return as nothing.
         for (name, side) in [
@@ -293,7 +293,8 @@ impl BpfSession {
     }
 }
 
-/// Readable when the ring is a quarter full; below that, come by on a tick.
+/// For edge-triggered epoll, as tokio's `AsyncFd` does it: an edge comes when the ring passes a quarter of
+/// its size; below that, come by on a tick. Level-triggered, it is readable as soon as there is a record.
 impl AsFd for BpfSession {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()

@@ -13,6 +13,16 @@ pub fn tracefs_path() -> Option<&'static Path> {
         .find(|place| place.join("events/syscalls").is_dir())
 }
 
+/// Whether tracefs is mounted there, readable or not.
+pub(super) fn is_mounted() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    mounts.lines().any(|line| {
+        // Source, place, type, options.
+        let mut words = line.split(' ').skip(1);
+        words.next().is_some_and(|place| PLACES.contains(&place)) && words.next() == Some("tracefs")
+    })
+}
+
 /// Mounts tracefs at `/sys/kernel/tracing` if it is not mounted. Needs `CAP_SYS_ADMIN`, and changes the
 /// machine: only call it when asked to. The mount stays.
 ///

@@ -50,21 +50,22 @@ type report struct {
 
 type counts struct{ allocs, frees, cycles, pauses, pauseNs int64 }
 
-var sink [64][]byte
+// sink keeps the last objects of one worker.
+type sink [64][]byte
 
 //go:noinline
-func allocate(n int) {
+func (s *sink) allocate(n int) {
 	for i := 0; i < n; i++ {
-		sink[i%len(sink)] = make([]byte, 32+i%7*100)
+		s[i%len(s)] = make([]byte, 32+i%7*100)
 	}
 }
 
 //go:noinline
-func deep(n, depth int) int {
+func (s *sink) deep(n, depth int) int {
 	if depth > 0 {
-		return deep(n, depth-1) + 1
+		return s.deep(n, depth-1) + 1
 	}
-	allocate(n)
+	s.allocate(n)
 	return 0
 }
 
@@ -121,13 +122,18 @@ func goCounts() counts {
 }
 
 func main() {
-	allocs := flag.Int("allocs", 20000, "objects to allocate with every one profiled")
+	allocs := flag.Int("allocs", 20000, "objects that each goroutine allocates, every one profiled")
+	workers := flag.Int("workers", 1, "goroutines that allocate, the main one among them")
 	depth := flag.Int("depth", 10, "calls below main")
 	cycles := flag.Int("cycles", 10, "GC cycles to run")
 	maps := flag.Int("maps", 20, "mappings to make")
 	rate := flag.Int("rate", 1, "MemProfileRate while allocating")
 	flag.Parse()
 
+	sinks := make([]*sink, *workers)
+	for i := range sinks {
+		sinks[i] = new(sink)
+	}
 	before := goCounts()
 	out := json.NewEncoder(os.Stdout)
 	r := report{Event: "ready", Pid: os.Getpid(), Goid: goid()}
@@ -139,10 +145,21 @@ func main() {
 
 	runtime.MemProfileRate = *rate
 	begin := time.Now()
-	deep(*allocs, *depth)
+	var others sync.WaitGroup
+	for _, s := range sinks[1:] {
+		others.Add(1)
+		go func(s *sink) {
+			defer others.Done()
+			s.deep(*allocs, *depth)
+		}(s)
+	}
+	sinks[0].deep(*allocs, *depth)
+	others.Wait()
 	r.NsPerAlloc = float64(time.Since(begin)) / float64(*allocs)
 	runtime.MemProfileRate = 0
-	clear()
+	for _, s := range sinks {
+		*s = sink{}
+	}
 	for i := 0; i < *cycles; i++ {
 		runtime.GC()
 	}
@@ -162,12 +179,6 @@ func main() {
 	r.PauseNs = after.pauseNs - before.pauseNs
 	must(out.Encode(r))
 	_, _ = stdin.ReadString('\n')
-}
-
-func clear() {
-	for i := range sink {
-		sink[i] = nil
-	}
 }
 
 // mappings makes known mapping calls; the lengths tell them from the runtime's.
