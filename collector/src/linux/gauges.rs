@@ -13,7 +13,9 @@ const TICK_NS: u64 = 10_000_000;
 pub(crate) fn cheap(process: &Process, page_bytes: u64) -> io::Result<Vec<GaugeValue>> {
     let stat = process.stat()?;
     let statm = fs::read_to_string(format!("/proc/{}/statm", process.pid()))?;
-    let mut pages = statm.split_ascii_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
+    let mut pages = statm
+        .split_ascii_whitespace()
+        .map(|word| word.parse::<u64>().unwrap_or(0));
     let (virtual_pages, resident_pages) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
     Ok(values(&[
         (Gauge::RSS_BYTES, resident_pages * page_bytes),
@@ -35,12 +37,20 @@ pub(crate) fn rollup(process: &Process) -> io::Result<Vec<GaugeValue>> {
 /// What the collector itself uses.
 pub(crate) fn own(page_bytes: u64) -> Vec<GaugeValue> {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let resident = statm.split_ascii_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
-    values(&[(Gauge::COLLECTOR_CPU_NS, own_cpu_ns()), (Gauge::COLLECTOR_RSS_BYTES, resident * page_bytes)])
+    let resident = statm
+        .split_ascii_whitespace()
+        .nth(1)
+        .and_then(|word| word.parse::<u64>().ok())
+        .unwrap_or(0);
+    values(&[
+        (Gauge::COLLECTOR_CPU_NS, own_cpu_ns()),
+        (Gauge::COLLECTOR_RSS_BYTES, resident * page_bytes),
+    ])
 }
 
+/// Of this thread, which does all the watching; a hub in the same process has others.
 pub(crate) fn own_cpu_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
@@ -86,13 +96,22 @@ fn parse_rollup(text: &str) -> Vec<GaugeValue> {
             let name = words.next()?;
             let (_, gauge) = FIELDS.iter().find(|(field, _)| *field == name)?;
             let kib: u64 = words.next()?.parse().ok()?;
-            Some(GaugeValue { gauge: *gauge, value: kib * 1024 })
+            Some(GaugeValue {
+                gauge: *gauge,
+                value: kib * 1024,
+            })
         })
         .collect()
 }
 
 fn values(pairs: &[(Gauge, u64)]) -> Vec<GaugeValue> {
-    pairs.iter().map(|(gauge, value)| GaugeValue { gauge: *gauge, value: *value }).collect()
+    pairs
+        .iter()
+        .map(|(gauge, value)| GaugeValue {
+            gauge: *gauge,
+            value: *value,
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -101,8 +120,12 @@ mod tests {
 
     #[test]
     fn rollup_is_read_by_name() {
-        let text = "00400000-7ffe [rollup]\nRss: 12 kB\nPss: 8 kB\nPss_Dirty: 1 kB\nAnonymous: 4 kB\nSwap: 0 kB\n";
-        let got: Vec<(Gauge, u64)> = parse_rollup(text).iter().map(|value| (value.gauge, value.value)).collect();
+        let text =
+            "00400000-7ffe [rollup]\nRss: 12 kB\nPss: 8 kB\nPss_Dirty: 1 kB\nAnonymous: 4 kB\nSwap: 0 kB\n";
+        let got: Vec<(Gauge, u64)> = parse_rollup(text)
+            .iter()
+            .map(|value| (value.gauge, value.value))
+            .collect();
         let expected = [
             (Gauge::ROLLUP_RSS_BYTES, 12_288),
             (Gauge::PSS_BYTES, 8_192),
@@ -126,7 +149,8 @@ mod tests {
     fn our_own_process_has_figures() {
         let process = Process::open(std::process::id()).unwrap();
         let page = rustix::param::page_size() as u64;
-        let value = |list: &[GaugeValue], gauge| list.iter().find(|value| value.gauge == gauge).unwrap().value;
+        let value =
+            |list: &[GaugeValue], gauge| list.iter().find(|value| value.gauge == gauge).unwrap().value;
         assert!(value(&cheap(&process, page).unwrap(), Gauge::RSS_BYTES) > 0);
         assert!(value(&rollup(&process).unwrap(), Gauge::PSS_BYTES) > 0);
         assert!(value(&own(page), Gauge::COLLECTOR_RSS_BYTES) > 0);

@@ -1,3 +1,19 @@
-//! Linux: the kernel's own events, and what uprobes in a program show.
+//! Linux: the kernel's own events, and what uprobes in a Go program show.
 
 pub mod bpf;
+mod gauges;
+mod go;
+mod process;
+pub mod rate;
+mod signature;
+mod sys;
+
+pub use go::{GoTarget, ProbePlan};
+pub use process::{MappedPart, Process, Stat};
+pub use signature::{monotonic_ns, unix_ns};
+
+pub(crate) use gauges::{Pacer, cheap, own, own_cpu_ns, rollup};
+pub(crate) use go::capabilities;
+pub(crate) use process::describe_status;
+pub(crate) use signature::signature;
+pub(crate) use sys::{readable, release, spawn_stopped, wait_for_exec};

@@ -54,9 +54,15 @@ impl Process {
         if user != 0 && owner != user {
             return Err(CollectorError::NotOurs { pid, owner, user });
         }
-        let memory = fs::File::open(format!("/proc/{pid}/mem"))
-            .map_err(|source| CollectorError::io(format!("can't read the memory of process {pid}"), source))?;
-        Ok(Self { pid, start_ticks: stat.start_ticks, pidfd, memory })
+        let memory = fs::File::open(format!("/proc/{pid}/mem")).map_err(|source| {
+            CollectorError::io(format!("can't read the memory of process {pid}"), source)
+        })?;
+        Ok(Self {
+            pid,
+            start_ticks: stat.start_ticks,
+            pidfd,
+            memory,
+        })
     }
 
     pub fn pid(&self) -> u32 {
@@ -91,7 +97,11 @@ impl Process {
 
     pub fn stat(&self) -> io::Result<Stat> {
         let stat = read_stat(self.pid)?;
-        if stat.start_ticks == self.start_ticks { Ok(stat) } else { Err(io::ErrorKind::NotFound.into()) }
+        if stat.start_ticks == self.start_ticks {
+            Ok(stat)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 
     /// Eight bytes of its memory, little-endian. Reading stops nothing.
@@ -118,9 +128,13 @@ impl Process {
 /// A wait status (wait(2)) in words of the protocol.
 pub(crate) fn describe_status(status: i32) -> EndReason {
     if libc::WIFSIGNALED(status) {
-        EndReason::Signalled { signal: libc::WTERMSIG(status) }
+        EndReason::Signalled {
+            signal: libc::WTERMSIG(status),
+        }
     } else {
-        EndReason::Exited { code: libc::WEXITSTATUS(status) }
+        EndReason::Exited {
+            code: libc::WEXITSTATUS(status),
+        }
     }
 }
 
@@ -131,7 +145,10 @@ fn read_stat(pid: u32) -> io::Result<Stat> {
 
 /// The command may hold spaces and parentheses; the last `)` ends it.
 fn parse_stat(text: &str) -> Option<Stat> {
-    let fields: Vec<&str> = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
+    let fields: Vec<&str> = text
+        .get(text.rfind(')')? + 1..)?
+        .split_ascii_whitespace()
+        .collect();
     // Field 3 of the manual page is the first one here.
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
     Some(Stat {
@@ -167,8 +184,14 @@ mod tests {
     fn stat_survives_a_command_with_parentheses() {
         let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22";
         let stat = parse_stat(&format!("42 (a) b) (c) {rest}")).unwrap();
-        let expected =
-            Stat { state: 'S', minor_faults: 7, major_faults: 9, cpu_ticks: 23, threads: 17, start_ticks: 19 };
+        let expected = Stat {
+            state: 'S',
+            minor_faults: 7,
+            major_faults: 9,
+            cpu_ticks: 23,
+            threads: 17,
+            start_ticks: 19,
+        };
         assert_eq!(stat, expected);
         for bad in ["", "42", "42 (a", "42 (a) S 1"] {
             assert_eq!(parse_stat(bad), None, "{bad:?}");
@@ -179,7 +202,10 @@ mod tests {
     fn mappings_are_read() {
         let line = "00400000-00452000 r-xp 00001000 08:02 173521      /usr/bin/my server (deleted)";
         let part = parse_mapping(line).unwrap();
-        assert_eq!((part.start, part.end, part.file_offset, part.executable), (0x40_0000, 0x45_2000, 0x1000, true));
+        assert_eq!(
+            (part.start, part.end, part.file_offset, part.executable),
+            (0x40_0000, 0x45_2000, 0x1000, true)
+        );
         assert_eq!(part.path, "/usr/bin/my server (deleted)");
         assert_eq!(parse_mapping("7f00-7f10 rw-p 0 00:00 0").unwrap().path, "");
         assert_eq!(parse_mapping("nonsense"), None);
@@ -188,12 +214,18 @@ mod tests {
     #[test]
     fn a_missing_process_is_named() {
         let error = Process::open(4_194_305).unwrap_err();
-        assert!(matches!(error, CollectorError::NoProcess { pid: 4_194_305 }), "{error}");
+        assert!(
+            matches!(error, CollectorError::NoProcess { pid: 4_194_305 }),
+            "{error}"
+        );
     }
 
     #[test]
     fn the_exit_of_a_process_is_told() {
-        let cases = [("exit 7", EndReason::Exited { code: 7 }), ("kill -9 $$", EndReason::Signalled { signal: 9 })];
+        let cases = [
+            ("exit 7", EndReason::Exited { code: 7 }),
+            ("kill -9 $$", EndReason::Signalled { signal: 9 }),
+        ];
         for (script, expected) in cases {
             let mut child = std::process::Command::new("sh")
                 .args(["-c", &format!("read line; {script}")])

@@ -30,7 +30,13 @@ pub struct RateControl {
 impl RateControl {
     /// `guard_executable` must answer to [`GUARD_COMMAND`].
     pub fn new(address: u64, guard_executable: PathBuf) -> Self {
-        Self { address, original_bytes: None, written_bytes: None, guard: None, guard_executable }
+        Self {
+            address,
+            original_bytes: None,
+            written_bytes: None,
+            guard: None,
+            guard_executable,
+        }
     }
 
     pub fn read(&self, process: &Process) -> io::Result<u64> {
@@ -49,14 +55,21 @@ impl RateControl {
     /// Writes a rate. The guard knows of it before it happens.
     pub fn write(&mut self, process: &Process, rate_bytes: u64) -> Result<(), CollectorError> {
         let failed = |what: &str, source| {
-            CollectorError::io(format!("can't {what} MemProfileRate of process {}", process.pid()), source)
+            CollectorError::io(
+                format!("can't {what} MemProfileRate of process {}", process.pid()),
+                source,
+            )
         };
         let before = self.read(process).map_err(|source| failed("read", source))?;
         let original = *self.original_bytes.get_or_insert(before);
         if self.guard.is_none() {
-            self.guard = Some(self.start_guard(process, original).map_err(|source| failed("guard", source))?);
+            self.guard = Some(
+                self.start_guard(process, original)
+                    .map_err(|source| failed("guard", source))?,
+            );
         }
-        self.tell_guard(&format!("{rate_bytes}")).map_err(|source| failed("guard", source))?;
+        self.tell_guard(&format!("{rate_bytes}"))
+            .map_err(|source| failed("guard", source))?;
         write_word(process.pid(), self.address, rate_bytes).map_err(|source| failed("write", source))?;
         self.written_bytes = Some(rate_bytes);
         Ok(())
@@ -116,7 +129,9 @@ pub fn guard(pid: u32, start_ticks: u64, address: u64, original: u64) -> io::Res
             Err(_) => break,
         }
     }
-    let Ok(process) = Process::open(pid) else { return Ok(()) };
+    let Ok(process) = Process::open(pid) else {
+        return Ok(());
+    };
     if process.start_ticks() == start_ticks && announced.contains(&process.read_word(address)?) {
         write_word(pid, address, original)?;
     }
@@ -125,6 +140,9 @@ pub fn guard(pid: u32, start_ticks: u64, address: u64, original: u64) -> io::Res
 
 /// One aligned word, copied by the kernel in one move (`access_remote_vm`); Go reads it without a lock.
 fn write_word(pid: u32, address: u64, value: u64) -> io::Result<()> {
-    let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
+    let memory = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(format!("/proc/{pid}/mem"))?;
     memory.write_all_at(&value.to_le_bytes(), address)
 }

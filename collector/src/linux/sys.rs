@@ -5,9 +5,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
+use tokio::io::unix::AsyncFd;
 
 /// Starts a command that stops right behind its `execve`, before its first instruction.
 ///
@@ -67,14 +68,24 @@ struct PidfdInfo {
 
 const PIDFD_INFO_EXIT: u64 = 1 << 3;
 /// `_IOWR(0xFF, 11, struct pidfd_info)` with the size above.
-const PIDFD_GET_INFO: libc::c_ulong = 3 << 30 | (size_of::<PidfdInfo>() as libc::c_ulong) << 16 | 0xff << 8 | 11;
+const PIDFD_GET_INFO: libc::c_ulong =
+    3 << 30 | (size_of::<PidfdInfo>() as libc::c_ulong) << 16 | 0xff << 8 | 11;
 
 /// Wait status of a process that has ended, ours or not. Linux 6.15 and newer; `None` before.
 pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
-    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    let mut info = PidfdInfo {
+        mask: PIDFD_INFO_EXIT,
+        ..PidfdInfo::default()
+    };
     // SAFETY: the kernel writes at most the size that the request carries, which is that of `info`.
     let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
     (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+}
+
+/// Waits for a file descriptor that the value owns.
+pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: `AsyncFd` owns the descriptor, so it stays open and the same for as long as it is registered.
+    unsafe { AsyncFd::register(fd) }.map_err(io::Error::from)
 }
 
 /// An executable in memory, shared with the page cache, so that a large one costs nothing.
@@ -92,7 +103,14 @@ impl MappedFile {
         }
         // SAFETY: a private read-only mapping of `len` bytes; the result is checked before use.
         let address = unsafe {
-            libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ,
+                libc::MAP_PRIVATE,
+                file.as_raw_fd(),
+                0,
+            )
         };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());

@@ -132,6 +132,10 @@ impl EventBatch {
         self.heads.is_empty()
     }
 
+    pub fn keeps_addresses(&self) -> bool {
+        self.keeps_addresses
+    }
+
     pub fn allocations(&self) -> usize {
         self.sizes_bytes.len()
     }

@@ -39,7 +39,7 @@ macro_rules! gauges {
 }
 
 gauges! {
-    RSS_BYTES = 1, "Resident set (RSS)", "/proc/PID/smaps_rollup Rss";
+    RSS_BYTES = 1, "Resident set (RSS)", "/proc/PID/statm resident";
     PSS_BYTES = 2, "Proportional set (PSS)", "/proc/PID/smaps_rollup Pss";
     PSS_ANON_BYTES = 3, "PSS, anonymous", "/proc/PID/smaps_rollup Pss_Anon";
     PSS_FILE_BYTES = 4, "PSS, file-backed", "/proc/PID/smaps_rollup Pss_File";
@@ -47,6 +47,8 @@ gauges! {
     ANONYMOUS_BYTES = 6, "Anonymous", "/proc/PID/smaps_rollup Anonymous";
     LAZY_FREE_BYTES = 7, "Lazily freed", "/proc/PID/smaps_rollup LazyFree";
     ANON_HUGE_PAGES_BYTES = 8, "Anonymous huge pages", "/proc/PID/smaps_rollup AnonHugePages";
+    /// Exact, where statm counts per CPU and lags.
+    ROLLUP_RSS_BYTES = 16, "Resident set by smaps", "/proc/PID/smaps_rollup Rss";
     SWAP_BYTES = 9, "Swapped", "/proc/PID/smaps_rollup Swap";
     VIRTUAL_BYTES = 10, "Virtual size", "/proc/PID/statm size";
     THREADS = 11, "Threads", "/proc/PID/stat num_threads";
@@ -55,7 +57,7 @@ gauges! {
     /// User and system time of the watched process since its start.
     TARGET_CPU_NS = 14, "CPU time of the program", "/proc/PID/stat utime + stime";
     SAMPLING_RATE_BYTES = 15, "MemProfileRate in force", "runtime.MemProfileRate by process_vm_readv";
-    COLLECTOR_CPU_NS = 32, "CPU time of the collector", "getrusage(RUSAGE_SELF)";
+    COLLECTOR_CPU_NS = 32, "CPU time of the collector", "CLOCK_THREAD_CPUTIME_ID of the watching thread";
     COLLECTOR_RSS_BYTES = 33, "Resident set of the collector", "/proc/self/statm resident";
     SPOOL_BYTES = 34, "Frames waiting for the hub", "collector spool";
     LIVE_SAMPLES = 35, "Sampled objects held as live", "collector pairing table";

@@ -51,8 +51,10 @@ pub enum DropReason {
     /// The forced first sample on each P after a rate change.
     RateChange,
     SpoolFull,
-    /// Beyond the bytes of one frame.
-    FrameFull,
+    /// Programs interrupted each other too deeply on one CPU.
+    ScratchBusy,
+    /// A system call whose entry was not seen, so that only its return is known.
+    Unpaired,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

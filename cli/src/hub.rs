@@ -1,0 +1,119 @@
+//! `heaptide hub`, and the hub that `run` and `attach` start when they are given none.
+
+use crate::args::HubOptions;
+use crate::{assets, sentences};
+use anyhow::Context as _;
+use heaptide_hub::{Asset, Assets, Hub, HubConfig, Level, Log};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+pub(crate) fn run(options: &HubOptions) -> anyhow::Result<ExitCode> {
+    let mut config = HubConfig::new(options.listen, data_dir(options.data.clone())?);
+    config.allow_remote = options.insecure_allow_remote;
+    config.allowed_hosts.clone_from(&options.allowed_hosts);
+    config.assets = console();
+    config.log = Log::new(|level, line| match level {
+        Level::Info => sentences::note(line),
+        Level::Warning | Level::Error => sentences::warning(line),
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let hub = Hub::bind(config).await?;
+        // The one line on standard output: where the console is.
+        sentences::data(&format!("http://{}/", hub.address()));
+        if assets::console().is_empty() {
+            sentences::warning(assets::NO_CONSOLE);
+        }
+        hub.run(interrupted()?).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// A hub on a thread of its own, for as long as this lives.
+pub(crate) struct OwnHub {
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl OwnHub {
+    pub(crate) fn start(listen: SocketAddr, data: Option<PathBuf>) -> anyhow::Result<Self> {
+        let mut config = HubConfig::new(listen, data_dir(data)?);
+        config.assets = console();
+        config.log = Log::new(|level, line| {
+            if level > Level::Info {
+                sentences::warning(line);
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let hub = runtime
+            .block_on(Hub::bind(config))
+            .context("can't start a hub here (`--hub ws://HOST:PORT` uses one that runs already)")?;
+        let address = hub.address();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("hub".to_owned())
+            .spawn(move || {
+                runtime.block_on(hub.run(async {
+                    let _ = stopped.await;
+                }));
+            })?;
+        Ok(Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for OwnHub {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// `$XDG_STATE_HOME/heaptide/NAME`, by default below `~/.local/state`.
+pub(crate) fn state_dir(name: &str) -> anyhow::Result<PathBuf> {
+    let base = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| std::env::home_dir().map(|home| home.join(".local/state")))
+        .context("neither XDG_STATE_HOME nor HOME is set: name a folder with --data or --spool")?;
+    Ok(base.join("heaptide").join(name))
+}
+
+fn data_dir(chosen: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    chosen.map_or_else(|| state_dir("hub"), Ok)
+}
+
+fn console() -> Assets {
+    Assets::new(assets::console().iter().map(|file| {
+        let asset = Asset {
+            brotli: file.brotli.into(),
+            content_type: file.content_type.to_owned(),
+            etag: file.etag.to_owned(),
+            immutable: file.immutable,
+        };
+        (file.path.to_owned(), asset)
+    }))
+}
+
+fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,41 @@
+//! What a person reads on the terminal. Data goes to standard output, everything else to standard error.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the one place that talks"
+)]
+
+use std::io::IsTerminal as _;
+
+pub(crate) fn error(error: &anyhow::Error) {
+    // Sources that only repeat what their parent said would make one fault look like two.
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    eprintln!("{} {text}", paint("31;1", "error:"));
+}
+
+pub(crate) fn warning(text: &str) {
+    eprintln!("{} {text}", paint("33;1", "warning:"));
+}
+
+pub(crate) fn note(text: &str) {
+    eprintln!("{} {text}", paint("2", "heaptide:"));
+}
+
+/// One line that a script may read.
+pub(crate) fn data(text: &str) {
+    println!("{text}");
+}
+
+fn paint(code: &str, text: &str) -> String {
+    if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}

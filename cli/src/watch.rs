@@ -1,0 +1,177 @@
+//! `heaptide run` and `heaptide attach`.
+
+use crate::args::{AttachOptions, RunOptions, WatchOptions};
+use crate::hub::{OwnHub, state_dir};
+use crate::{assets, sentences};
+use heaptide_collector::watch::{Outcome, StopRequest, TargetChoice, WatchConfig, WatchEvent, watch};
+use heaptide_policy::{Policy, Tiers};
+use heaptide_protocol::section::EndReason;
+use heaptide_protocol::session::CapabilityState;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// As shells tell a death by signal.
+const SIGNAL_BASE: i32 = 128;
+const SIGTERM: i32 = 15;
+
+pub(crate) fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
+    let target = TargetChoice::Run {
+        command: options.command.clone(),
+    };
+    let outcome = start(&options.watch, target, true)?;
+    Ok(match outcome.reason {
+        EndReason::Exited { code } => ExitCode::from(code as u8),
+        EndReason::Signalled { signal } => ExitCode::from((SIGNAL_BASE + signal) as u8),
+        EndReason::Gone | EndReason::Detached => ExitCode::SUCCESS,
+    })
+}
+
+pub(crate) fn attach(options: &AttachOptions) -> anyhow::Result<ExitCode> {
+    start(&options.watch, TargetChoice::Attach { pid: options.pid }, false)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start(options: &WatchOptions, target: TargetChoice, is_ours: bool) -> anyhow::Result<Outcome> {
+    let policy = policy(options);
+    policy.validate()?;
+    let bpf_object = assets::bpf_object().ok_or_else(|| anyhow::anyhow!(assets::NO_BPF_OBJECT))?;
+    let own_hub = match &options.hub {
+        Some(_) => None,
+        None => Some(OwnHub::start(options.listen, options.data.clone())?),
+    };
+    let hub_url = match (&options.hub, &own_hub) {
+        (Some(url), _) => url.clone(),
+        (None, Some(hub)) => format!("ws://{}", hub.address),
+        (None, None) => anyhow::bail!("no hub"),
+    };
+    let config = WatchConfig {
+        target,
+        hub_url: hub_url.clone(),
+        token: options.token.clone(),
+        policy,
+        allow_rate_write: options.allow_rate_write,
+        bpf_object,
+        spool_root: options.spool.clone().map_or_else(|| state_dir("spool"), Ok)?,
+        guard_executable: std::env::current_exe()?,
+    };
+    let console = hub_url.replacen("ws", "http", 1);
+    let quiet = options.quiet;
+    // One thread: a started program is traced by the thread that started it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(async {
+        let (ask, asked) = mpsc::channel(4);
+        let signals = tokio::spawn(stop_on_signals(ask, is_ours)?);
+        let outcome = watch(config, asked, &mut |event| {
+            if !quiet {
+                tell(&event, &console);
+            }
+        })
+        .await;
+        signals.abort();
+        Ok::<_, anyhow::Error>(outcome?)
+    })?;
+    if !outcome.delivered {
+        sentences::warning(
+            "the hub does not have everything yet: the rest is sent by the next heaptide here",
+        );
+    }
+    Ok(outcome)
+}
+
+fn policy(options: &WatchOptions) -> Policy {
+    let tiers = if options.all_events {
+        Tiers {
+            always_from_bytes: 0,
+            hashed_from_bytes: 0,
+            hashed_percent: 100,
+        }
+    } else {
+        Tiers::default()
+    };
+    Policy {
+        sampling_rate_bytes: options.sampling_rate,
+        allow_rate_write: options.allow_rate_write,
+        addresses: options.addresses,
+        tick_ms: options.tick_ms,
+        tiers,
+        ..Policy::default()
+    }
+}
+
+/// A program that we started gets the terminal's Ctrl-C itself, and we wait for it to end; a second one
+/// leaves it alone. SIGTERM is passed on.
+fn stop_on_signals(
+    ask: mpsc::Sender<StopRequest>,
+    is_ours: bool,
+) -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        let mut interrupts = 0;
+        loop {
+            let request = tokio::select! {
+                _ = interrupt.recv() => {
+                    interrupts += 1;
+                    (!is_ours || interrupts > 1).then_some(StopRequest::Detach)
+                }
+                _ = terminate.recv() => {
+                    Some(if is_ours { StopRequest::Signal(SIGTERM) } else { StopRequest::Detach })
+                }
+            };
+            match request {
+                Some(request) if ask.send(request).await.is_err() => return,
+                Some(_) => {}
+                None => sentences::note("waiting for the program to end; Ctrl-C again leaves it running"),
+            }
+        }
+    })
+}
+
+fn tell(event: &WatchEvent, console: &str) {
+    match event {
+        WatchEvent::Watching {
+            session,
+            signature,
+            capabilities,
+        } => {
+            sentences::note(&format!(
+                "watching process {} ({}, {})",
+                signature.pid, signature.executable, signature.runtime_version
+            ));
+            for capability in capabilities {
+                let source = &capability.source;
+                match &capability.state {
+                    CapabilityState::Active | CapabilityState::Limited { .. } => {}
+                    CapabilityState::Off { why } => sentences::warning(&format!("{source}: off: {why}")),
+                    CapabilityState::Unavailable { why, remedy } => {
+                        sentences::warning(&format!("{source}: {why}; try `{remedy}`"));
+                    }
+                }
+            }
+            sentences::note(&format!("console: {console}/s/{session}"));
+        }
+        WatchEvent::HubConnected => sentences::note("connected to the hub"),
+        WatchEvent::HubLost { why } => {
+            sentences::warning(&format!("no connection to the hub ({why}); frames wait on disk"));
+        }
+        WatchEvent::PolicyApplied { revision, rate_bytes } => {
+            sentences::note(&format!(
+                "policy {revision} applied: one sample every {rate_bytes} bytes"
+            ));
+        }
+        WatchEvent::PolicyRejected { revision, reason } => {
+            sentences::warning(&format!("policy {revision} rejected: {reason}"));
+        }
+        WatchEvent::Warning { message } => sentences::warning(message),
+        WatchEvent::Ended { reason } => sentences::note(&match reason {
+            EndReason::Exited { code } => format!("the program exited with code {code}"),
+            EndReason::Signalled { signal } => format!("the program was ended by signal {signal}"),
+            EndReason::Gone => "the program is gone".to_owned(),
+            EndReason::Detached => "detached; the program goes on".to_owned(),
+        }),
+        _ => {}
+    }
+}

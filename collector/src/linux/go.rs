@@ -1,0 +1,283 @@
+//! A Go program as a target: its binary, where its code was loaded, and where the probes go.
+
+use super::bpf::{ProbePoint, Program};
+use super::process::{MappedPart, Process};
+use super::sys::MappedFile;
+use crate::CollectorError;
+use crate::pipeline::{Symbol, Symbolize};
+use heaptide_protocol::session::{Capability, CapabilityState, EventClass, Method};
+use heaptide_symbols::{Frame, GoBinary, PcKind, ProbeSite, RuntimeOffsets, Support, SymbolError};
+use std::path::Path;
+
+#[derive(Debug)]
+pub struct GoTarget {
+    binary: GoBinary<MappedFile>,
+    /// Loaded address less the file's.
+    bias: u64,
+    /// The program's own code, as loaded.
+    text: std::ops::Range<u64>,
+    /// Other mapped code: C libraries, the vDSO.
+    others: Vec<MappedPart>,
+}
+
+/// Where the probes go, and what can't be probed and why.
+#[derive(Debug)]
+pub struct ProbePlan {
+    pub points: Vec<ProbePoint>,
+    pub refused: Vec<(Program, String)>,
+    pub offsets: &'static RuntimeOffsets,
+}
+
+impl GoTarget {
+    pub fn load(process: &Process) -> Result<Self, CollectorError> {
+        let path = process.executable();
+        let unreadable = |source| CollectorError::io(format!("can't read {}", path.display()), source);
+        let file = process.open_executable().map_err(unreadable)?;
+        let mapped = MappedFile::open(&file).map_err(unreadable)?;
+        let binary = GoBinary::parse(mapped).map_err(|source| CollectorError::NotWatchable {
+            path: path.clone(),
+            source,
+        })?;
+        if let Support::UnknownVersion {
+            found,
+            oldest_minor,
+            newest_minor,
+        } = binary.support()
+        {
+            let found = found.map_or_else(|| "of unknown version".to_owned(), |version| version.text);
+            return Err(CollectorError::GoVersion {
+                path,
+                found,
+                oldest_minor,
+                newest_minor,
+            });
+        }
+        let parts = process.mapped_parts().map_err(|source| {
+            CollectorError::io(format!("can't read the map of process {}", process.pid()), source)
+        })?;
+        // Any function will do: it tells how file offsets and addresses belong together.
+        let site = binary
+            .probe_site(Program::ProfileAlloc.symbol())
+            .or_else(|_| binary.probe_site(Program::StwBegin.symbol()))
+            .map_err(|source| CollectorError::NotWatchable {
+                path: path.clone(),
+                source,
+            })?;
+        let (bias, text) = locate(&site, &parts, &path)?;
+        let others = parts
+            .into_iter()
+            .filter(|part| part.executable && part.start != text.start)
+            .collect();
+        Ok(Self {
+            binary,
+            bias,
+            text,
+            others,
+        })
+    }
+
+    pub(crate) fn binary(&self) -> &GoBinary<MappedFile> {
+        &self.binary
+    }
+
+    /// Where `runtime.MemProfileRate` lies in the running program.
+    pub fn rate_address(&self) -> Option<u64> {
+        self.binary
+            .mem_profile_rate_vaddr()
+            .map(|vaddr| vaddr.wrapping_add(self.bias))
+    }
+
+    pub fn plan(&self) -> Option<ProbePlan> {
+        let offsets = self.binary.offsets()?;
+        let mut points = Vec::new();
+        let mut refused = Vec::new();
+        for program in Program::ALL {
+            match probe_point(program, ProbePoint::find(&self.binary, program)) {
+                Ok(point) => points.push(point),
+                Err(why) => refused.push((program, why)),
+            }
+        }
+        Some(ProbePlan {
+            points,
+            refused,
+            offsets,
+        })
+    }
+
+    /// Reads the map again, for code that was loaded since.
+    pub fn refresh(&mut self, process: &Process) {
+        if let Ok(parts) = process.mapped_parts() {
+            let text = self.text.start;
+            self.others = parts
+                .into_iter()
+                .filter(|part| part.executable && part.start != text)
+                .collect();
+        }
+    }
+}
+
+impl Symbolize for GoTarget {
+    fn symbolize(&mut self, pc: u64, is_return_address: bool, emit: &mut dyn FnMut(Symbol<'_>)) -> bool {
+        if self.text.contains(&pc) {
+            let kind = if is_return_address {
+                PcKind::ReturnAddress
+            } else {
+                PcKind::Instruction
+            };
+            let mut frames: Vec<Frame<'_>> = Vec::new();
+            self.binary.resolve(pc.wrapping_sub(self.bias), kind, &mut frames);
+            for frame in &frames {
+                emit(Symbol {
+                    function: frame.function,
+                    file: frame.file,
+                    line: frame.line,
+                    inlined: frame.inlined,
+                });
+            }
+            return !frames.is_empty();
+        }
+        match self
+            .others
+            .iter()
+            .find(|part| (part.start..part.end).contains(&pc))
+        {
+            Some(part) => {
+                let name = Path::new(&part.path)
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy();
+                emit(Symbol {
+                    function: &format!("[{name}]"),
+                    file: &part.path,
+                    line: 0,
+                    inlined: false,
+                });
+                true
+            }
+            // Past the root of a cgo callback the frame pointer chain leads into data: no frame at all.
+            None => true,
+        }
+    }
+
+    fn unrelocated(&self, pc: u64) -> u64 {
+        if self.text.contains(&pc) {
+            pc.wrapping_sub(self.bias)
+        } else {
+            pc
+        }
+    }
+}
+
+fn locate(
+    site: &ProbeSite,
+    parts: &[MappedPart],
+    path: &Path,
+) -> Result<(u64, std::ops::Range<u64>), CollectorError> {
+    let part = parts
+        .iter()
+        .filter(|part| part.executable && Path::new(&part.path) == path)
+        .find(|part| {
+            (part.file_offset..part.file_offset + (part.end - part.start)).contains(&site.file_offset)
+        })
+        .ok_or_else(|| {
+            CollectorError::io(
+                format!("can't find the code of {} in its process", path.display()),
+                std::io::ErrorKind::NotFound.into(),
+            )
+        })?;
+    let loaded = part.start + (site.file_offset - part.file_offset);
+    Ok((loaded.wrapping_sub(site.vaddr), part.start..part.end))
+}
+
+fn probe_point(program: Program, point: Result<ProbePoint, SymbolError>) -> Result<ProbePoint, String> {
+    let point = point.map_err(|error| error.to_string())?;
+    if !point.instruction.is_emulated() {
+        return Err(format!(
+            "the kernel would single-step each call of {} (17 to 59 µs instead of about 1): refused",
+            program.symbol()
+        ));
+    }
+    Ok(point)
+}
+
+/// What can be seen of this program, before anything is attached.
+pub(crate) fn capabilities(
+    plan: &ProbePlan,
+    mappings: Result<(), String>,
+    rate: Option<u64>,
+) -> Vec<Capability> {
+    let refused = |programs: &[Program]| {
+        let (program, why) = plan
+            .refused
+            .iter()
+            .find(|(program, _)| programs.contains(program))?;
+        Some(format!("{}: {why}", program.symbol()))
+    };
+    let unavailable = |why: String, remedy: &str| CapabilityState::Unavailable {
+        why,
+        remedy: remedy.to_owned(),
+    };
+    let heap = match (refused(&[Program::ProfileAlloc, Program::FreeSpecial]), rate) {
+        (Some(why), _) => unavailable(why, "report this binary's Go version"),
+        (None, Some(0)) => CapabilityState::Off {
+            why: "MemProfileRate is 0 (pprof is not linked in): a policy that allows writing it turns it on"
+                .to_owned(),
+        },
+        (None, None) => CapabilityState::Limited {
+            why: "the address of MemProfileRate is not known, so 512 KiB is assumed and it can't be changed"
+                .to_owned(),
+        },
+        (None, Some(_)) => CapabilityState::Limited {
+            why: "seen from attach on; a free is seen at sweep, up to two GC cycles after death".to_owned(),
+        },
+    };
+    let collections = match refused(&Program::ALL[2..6]) {
+        Some(why) => CapabilityState::Limited { why },
+        None => CapabilityState::Active,
+    };
+    let mapping_state = match mappings {
+        Ok(()) => CapabilityState::Active,
+        Err(why) => unavailable(why, "mount -t tracefs nodev /sys/kernel/tracing"),
+    };
+    let rate_bytes = rate.filter(|rate| *rate > 0).unwrap_or(524_288);
+    let row = |class, source: &str, method, state| Capability {
+        class,
+        source: source.to_owned(),
+        method,
+        state,
+    };
+    vec![
+        row(
+            EventClass::Allocation,
+            "uprobes runtime.profilealloc, runtime.freeSpecial",
+            Method::Sampled { rate_bytes },
+            heap,
+        ),
+        row(
+            EventClass::Goroutine,
+            "goroutine id of each sample",
+            Method::Sampled { rate_bytes },
+            CapabilityState::Limited {
+                why: "creation stacks and the census are not collected yet".to_owned(),
+            },
+        ),
+        row(
+            EventClass::GarbageCollection,
+            "uprobes startCycle, gcMarkTermination, stopTheWorldWithSema, startTheWorldWithSema",
+            Method::Exact,
+            collections,
+        ),
+        row(
+            EventClass::Mapping,
+            "tracepoints sys_{enter,exit}_{mmap,munmap,mremap,madvise,brk}",
+            Method::Exact,
+            mapping_state,
+        ),
+        row(
+            EventClass::Gauge,
+            "/proc/PID/statm, stat, smaps_rollup",
+            Method::Census,
+            CapabilityState::Active,
+        ),
+    ]
+}

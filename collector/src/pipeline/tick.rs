@@ -1,0 +1,538 @@
+//! One tick after the other: records come in, sections come out.
+
+use super::books::Books;
+use super::live::{Inserted, LiveObject, LiveTable};
+use super::stacks::{StackTable, Symbolize};
+use super::{TAG_GO_HEAP, TAG_MAP_ANONYMOUS, TAG_MAP_FILE, TAG_MAP_HUGETLB, TAG_MAP_UNKNOWN, TAGS};
+use crate::linux::bpf::{AbiError, MappingCall, Record, Stack, What};
+use heaptide_analysis::Estimator;
+use heaptide_policy::{Tier, Tiers};
+use heaptide_protocol::events::{EventBatch, EventBody, EventKind, OtherRow};
+use heaptide_protocol::lifetimes::{Allotment, Birth, Death, LifetimeTable};
+use heaptide_protocol::loss::{DropReason, Flaw};
+use heaptide_protocol::section::Section;
+use heaptide_protocol::session::EventClass;
+use heaptide_protocol::{StackId, SymbolGen, TagId};
+use std::collections::{BTreeMap, HashSet};
+
+/// A batch ends here, so that a frame stays well below its limit.
+const MAX_BATCH_EVENTS: usize = 16_384;
+const MAX_TABLE_ROWS: usize = 32_768;
+const MAX_DICTIONARY_BYTES: usize = 256 << 10;
+/// Symbols of a Go binary are known from the start.
+const GENERATION: SymbolGen = SymbolGen(0);
+/// Go's `stwGCMarkTerm`: its own record of the pause ends before the world is started.
+const MARK_TERMINATION: u8 = 1;
+
+#[derive(Debug, Clone)]
+pub struct PipelineConfig {
+    pub tick_ns: u64,
+    pub tiers: Tiers,
+    pub addresses: bool,
+    /// Whether the end of a pause is seen at `CALL runtime.wakep`.
+    pub wakep_site: bool,
+    /// At most so many processors take one forced sample each after a change of the rate.
+    pub processors: u32,
+}
+
+/// What a tick leaves behind.
+#[derive(Debug, Default)]
+pub struct TickOutput {
+    pub sections: Vec<Section>,
+    pub first_ns: u64,
+    pub last_ns: u64,
+}
+
+/// A record whose stack has an id, waiting for its place in time.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    timestamp_ns: u64,
+    thread_id: u32,
+    what: PendingWhat,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum PendingWhat {
+    Alloc {
+        address: u64,
+        size_bytes: u64,
+        goroutine_id: u64,
+        stack: StackId,
+    },
+    Free {
+        address: u64,
+    },
+    Other {
+        kind: EventKind,
+        row: OtherRow,
+    },
+}
+
+#[derive(Debug)]
+pub struct Pipeline {
+    config: PipelineConfig,
+    stacks: StackTable,
+    live: LiveTable,
+    books: Books,
+    pending: Vec<Pending>,
+    births: BTreeMap<Allotment, u32>,
+    deaths: BTreeMap<(Allotment, u32), u32>,
+    batches: Vec<EventBatch>,
+    next_event_id: u64,
+    open_tick: u32,
+    newest_sample_ns: u64,
+    /// Rates by index; the last is in force.
+    rates_bytes: Vec<u64>,
+    /// Threads that took a sample since the rate changed: the first of each is forced.
+    forced: Option<(u64, HashSet<u32>)>,
+    stopping: Option<u8>,
+    shedding: bool,
+    live_sum: Estimator,
+    allocated_bytes: f64,
+    samples: u64,
+}
+
+impl Pipeline {
+    pub fn new(config: PipelineConfig, rate_bytes: u64) -> Self {
+        Self {
+            config,
+            stacks: StackTable::with_tags(&TAGS),
+            live: LiveTable::default(),
+            books: Books::default(),
+            pending: Vec::new(),
+            births: BTreeMap::new(),
+            deaths: BTreeMap::new(),
+            batches: Vec::new(),
+            next_event_id: 1,
+            open_tick: 0,
+            newest_sample_ns: 0,
+            rates_bytes: vec![rate_bytes],
+            forced: None,
+            stopping: None,
+            shedding: false,
+            live_sum: Estimator::default(),
+            allocated_bytes: 0.0,
+            samples: 0,
+        }
+    }
+
+    pub fn rate_bytes(&self) -> u64 {
+        self.rates_bytes.last().copied().unwrap_or(0)
+    }
+
+    /// A new rate holds from `at_ns` on. Go then samples one object on each processor whatever its size
+    /// (`mcache.memProfRate`, Go 1.24) or after the old distance (before); those are dropped.
+    pub fn set_rate(&mut self, rate_bytes: u64, at_ns: u64) {
+        if rate_bytes == self.rate_bytes() {
+            return;
+        }
+        self.settle(at_ns);
+        self.rates_bytes.push(rate_bytes);
+        self.forced = Some((at_ns, HashSet::new()));
+    }
+
+    pub fn set_policy(&mut self, tiers: Tiers, addresses: bool) {
+        self.config.tiers = tiers;
+        self.config.addresses = addresses;
+    }
+
+    /// Leaves out event rows of allocations; lifetime rows go on.
+    pub fn set_shedding(&mut self, shedding: bool) {
+        self.shedding = shedding;
+    }
+
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    pub fn live_samples(&self) -> usize {
+        self.live.len()
+    }
+
+    pub fn live_estimate(&self) -> (f64, f64) {
+        (
+            self.live_sum.bytes(self.rate_bytes()).value,
+            self.live_sum.std_error_bytes(),
+        )
+    }
+
+    /// Estimated bytes allocated, and samples taken, since the start.
+    pub fn allocated(&self) -> (f64, u64) {
+        (self.allocated_bytes, self.samples)
+    }
+
+    /// A hub that does not know this session gets a new one: everything is defined again, nothing is live.
+    pub fn restart(&mut self) {
+        self.stacks.forget_sent();
+        self.live.clear();
+        self.births.clear();
+        self.deaths.clear();
+        self.batches.clear();
+        self.live_sum = Estimator::default();
+    }
+
+    /// Takes a record in; its stack gets its id now, its place in time when the tick closes.
+    pub fn record(&mut self, record: &Record<'_>, symbols: &mut dyn Symbolize) {
+        let what = match record.what {
+            What::SampledAlloc {
+                goid,
+                addr,
+                size_bytes,
+                stack,
+            } => match self.intern(&stack, symbols) {
+                Some(stack) => PendingWhat::Alloc {
+                    address: addr,
+                    size_bytes,
+                    goroutine_id: goid.unwrap_or(0),
+                    stack,
+                },
+                None => {
+                    return self
+                        .books
+                        .dropped(EventClass::Allocation, DropReason::StackTableFull);
+                }
+            },
+            What::SampledFree { addr, .. } => PendingWhat::Free { address: addr },
+            What::Mapping {
+                call, result, stack, ..
+            } => {
+                let stack = self.intern(&stack, symbols);
+                let (kind, row) = mapping_row(call, result);
+                PendingWhat::Other {
+                    kind,
+                    row: OtherRow { stack, ..row },
+                }
+            }
+            ref other => match self.collection_row(other) {
+                Some((kind, row)) => PendingWhat::Other { kind, row },
+                None => return self.books.used(EventClass::GarbageCollection),
+            },
+        };
+        self.pending.push(Pending {
+            timestamp_ns: record.at.ts_ns,
+            thread_id: record.at.tid,
+            what,
+        });
+    }
+
+    /// Bytes of the ring that were no record.
+    pub fn malformed(&mut self, _error: &AbiError) {
+        self.books.dropped(EventClass::Allocation, DropReason::Malformed);
+    }
+
+    /// Closes the tick that ends at `end_ns` and hands out its sections; later records wait for the next.
+    pub fn close_tick(&mut self, end_ns: u64) -> TickOutput {
+        let tick = end_ns.saturating_sub(1) / self.config.tick_ns;
+        self.open_tick = tick as u32;
+        self.settle(end_ns);
+        let mut sections = Vec::new();
+        loop {
+            let dictionary = self.stacks.take_new(GENERATION, MAX_DICTIONARY_BYTES);
+            if dictionary.is_empty() {
+                break;
+            }
+            sections.push(Section::Dictionary(dictionary));
+        }
+        self.lifetime_sections(tick, &mut sections);
+        sections.extend(std::mem::take(&mut self.batches).into_iter().map(Section::Events));
+        self.books
+            .flaw(Flaw::FrameUnresolved, std::mem::take(&mut self.stacks.unresolved));
+        TickOutput {
+            sections,
+            first_ns: tick * self.config.tick_ns,
+            last_ns: end_ns,
+        }
+    }
+
+    /// Keeps the tick open because there is no room to send it: rows go on merging, event rows are shed.
+    pub fn hold_tick(&mut self, end_ns: u64) {
+        self.open_tick = (end_ns.saturating_sub(1) / self.config.tick_ns) as u32;
+        self.settle(end_ns);
+        let shed = self.batches.drain(..).map(|batch| batch.len() as u64).sum();
+        self.books.flaw(Flaw::EventRowShed, shed);
+    }
+
+    /// Puts what happened before `end_ns` in order of time and into rows.
+    fn settle(&mut self, end_ns: u64) {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.sort_by_key(|record| record.timestamp_ns);
+        let later = pending.partition_point(|record| record.timestamp_ns < end_ns);
+        for record in pending.drain(..later) {
+            self.place(record);
+        }
+        self.pending = pending;
+    }
+
+    fn place(&mut self, record: Pending) {
+        let Pending {
+            timestamp_ns,
+            thread_id,
+            what,
+        } = record;
+        match what {
+            PendingWhat::Alloc {
+                address,
+                size_bytes,
+                goroutine_id,
+                stack,
+            } => {
+                if self.is_forced(timestamp_ns, thread_id) {
+                    return self.books.dropped(EventClass::Allocation, DropReason::RateChange);
+                }
+                self.newest_sample_ns = timestamp_ns;
+                let rate_index = (self.rates_bytes.len() - 1) as u32;
+                let allotment = Allotment {
+                    stack,
+                    heap_tag: TAG_GO_HEAP,
+                    size_bytes,
+                    rate_index,
+                };
+                self.birth(address, allotment, timestamp_ns, thread_id, goroutine_id);
+            }
+            PendingWhat::Free { address } => match self.live.remove(address) {
+                Some(object) => {
+                    self.books.used(EventClass::Allocation);
+                    self.death(&object);
+                    if object.event_id != 0 {
+                        let alloc_event_id = Some(object.event_id);
+                        self.event(
+                            timestamp_ns,
+                            thread_id,
+                            EventKind::Free,
+                            EventBody::Free { alloc_event_id },
+                        );
+                    }
+                }
+                None => self
+                    .books
+                    .dropped(EventClass::Allocation, DropReason::UnmatchedFree),
+            },
+            PendingWhat::Other { kind, row } => {
+                let class = if kind < EventKind::Mmap {
+                    EventClass::GarbageCollection
+                } else {
+                    EventClass::Mapping
+                };
+                self.books.used(class);
+                self.event(timestamp_ns, thread_id, kind, EventBody::Other(row));
+            }
+        }
+    }
+
+    fn birth(
+        &mut self,
+        address: u64,
+        allotment: Allotment,
+        timestamp_ns: u64,
+        thread_id: u32,
+        goroutine_id: u64,
+    ) {
+        let hash = self.stacks.hash(allotment.stack);
+        let wanted = self.config.tiers.tier(allotment.size_bytes, hash) == Tier::EventRow;
+        let event_id = if wanted && !self.shedding {
+            let body = EventBody::Alloc {
+                alloc_size_bytes: allotment.size_bytes,
+                stack: allotment.stack,
+                heap_tag: allotment.heap_tag,
+                goroutine_id,
+                address: self.config.addresses.then_some(address),
+            };
+            self.event(timestamp_ns, thread_id, EventKind::Alloc, body)
+        } else {
+            self.books.flaw(Flaw::EventRowShed, u64::from(wanted));
+            0
+        };
+        let birth_tick = self.open_tick;
+        match self.live.insert(
+            address,
+            LiveObject {
+                allotment,
+                birth_tick,
+                event_id,
+            },
+        ) {
+            Inserted::New => {}
+            Inserted::Replaced(older) => {
+                self.books.flaw(Flaw::FreeMissed, 1);
+                self.death(&older);
+            }
+            Inserted::Full => {
+                return self
+                    .books
+                    .dropped(EventClass::Allocation, DropReason::LiveTableFull);
+            }
+        }
+        self.books.used(EventClass::Allocation);
+        *self.births.entry(allotment).or_default() += 1;
+        let rate = self.rate_bytes();
+        self.live_sum.add(allotment.size_bytes, rate, 1);
+        let mut one = Estimator::default();
+        one.add(allotment.size_bytes, rate, 1);
+        self.allocated_bytes += one.bytes(rate).value;
+        self.samples += 1;
+    }
+
+    fn death(&mut self, object: &LiveObject) {
+        *self
+            .deaths
+            .entry((object.allotment, object.birth_tick))
+            .or_default() += 1;
+        let rate = self
+            .rates_bytes
+            .get(object.allotment.rate_index as usize)
+            .copied()
+            .unwrap_or(0);
+        self.live_sum.add(object.allotment.size_bytes, rate, -1);
+    }
+
+    fn event(&mut self, timestamp_ns: u64, thread_id: u32, kind: EventKind, body: EventBody) -> u64 {
+        let rate = self.rate_bytes();
+        let addresses = self.config.addresses;
+        let fits = |batch: &EventBatch| {
+            batch.len() < MAX_BATCH_EVENTS
+                && batch.sampling_rate_bytes == rate
+                && batch.keeps_addresses() == addresses
+        };
+        if !self.batches.last().is_some_and(fits) {
+            let id = self.next_event_id;
+            self.batches
+                .push(EventBatch::new(id, timestamp_ns, GENERATION, rate, addresses));
+        }
+        self.next_event_id += 1;
+        self.batches
+            .last_mut()
+            .map_or(0, |batch| batch.push(timestamp_ns, thread_id, kind, body))
+    }
+
+    /// Ends of pauses by the place that agrees with Go's own books: before the world is started for mark
+    /// termination, after it (`CALL runtime.wakep`) for all others.
+    fn collection_row(&mut self, what: &What<'_>) -> Option<(EventKind, OtherRow)> {
+        let row = |detail: u64| OtherRow {
+            detail,
+            ..OtherRow::default()
+        };
+        match *what {
+            What::GcCycleStart {
+                mark_start_ns,
+                procs,
+                trigger,
+            } => Some((
+                EventKind::GcStart,
+                OtherRow {
+                    size_bytes: procs,
+                    address: mark_start_ns,
+                    ..row(u64::from(trigger))
+                },
+            )),
+            What::GcMarkTermination => Some((EventKind::GcEnd, row(0))),
+            What::StwBegin { reason } => {
+                self.stopping = Some(reason);
+                Some((EventKind::StopTheWorldBegin, row(u64::from(reason))))
+            }
+            What::StwEnd { .. } if self.config.wakep_site && self.stopping != Some(MARK_TERMINATION) => None,
+            What::StwEnd { .. } | What::StwEndWakep => {
+                let reason = self.stopping.take()?;
+                Some((EventKind::StopTheWorldEnd, row(u64::from(reason))))
+            }
+            _ => None,
+        }
+    }
+
+    fn lifetime_sections(&mut self, tick: u64, sections: &mut Vec<Section>) {
+        let births = std::mem::take(&mut self.births);
+        let deaths = std::mem::take(&mut self.deaths);
+        let births: Vec<Birth> = births
+            .into_iter()
+            .map(|(allotment, count)| Birth { allotment, count })
+            .collect();
+        let age = |born: u32| u32::try_from(tick.saturating_sub(u64::from(born))).unwrap_or(u32::MAX);
+        let deaths: Vec<Death> = deaths
+            .into_iter()
+            .map(|((allotment, born), count)| Death {
+                allotment,
+                age_ticks: age(born),
+                count,
+            })
+            .collect();
+        let mut births = births.chunks(MAX_TABLE_ROWS);
+        let mut deaths = deaths.chunks(MAX_TABLE_ROWS);
+        // A tick in which nothing happened is told too: time goes on.
+        let mut told = false;
+        loop {
+            let (births, deaths) = (births.next(), deaths.next());
+            if births.is_none() && deaths.is_none() && told {
+                return;
+            }
+            told = true;
+            sections.push(Section::Lifetimes(LifetimeTable {
+                symbol_gen: GENERATION,
+                tick,
+                tick_ns: self.config.tick_ns,
+                newest_ns: std::mem::take(&mut self.newest_sample_ns),
+                rates_bytes: self.rates_bytes.clone(),
+                births: births.unwrap_or_default().to_vec(),
+                deaths: deaths.unwrap_or_default().to_vec(),
+            }));
+        }
+    }
+
+    fn is_forced(&mut self, timestamp_ns: u64, thread_id: u32) -> bool {
+        let Some((since_ns, threads)) = &mut self.forced else {
+            return false;
+        };
+        if timestamp_ns < *since_ns {
+            return false;
+        }
+        let first = threads.insert(thread_id);
+        if threads.len() >= self.config.processors as usize {
+            self.forced = None;
+        }
+        first
+    }
+
+    fn intern(&mut self, stack: &Stack<'_>, symbols: &mut dyn Symbolize) -> Option<StackId> {
+        self.books
+            .flaw(Flaw::StackTruncated, u64::from(stack.is_truncated()));
+        self.books.flaw(Flaw::StackMissing, u64::from(stack.is_missing()));
+        self.stacks.intern(
+            stack.frames_with_caller().collect::<Vec<_>>().into_iter(),
+            stack.is_truncated(),
+            symbols,
+        )
+    }
+}
+
+fn mapping_row(call: MappingCall, result: i64) -> (EventKind, OtherRow) {
+    const MAP_ANONYMOUS: u32 = 0x20;
+    const MAP_HUGETLB: u32 = 0x4_0000;
+    let row = |size_bytes, address, detail, heap_tag| OtherRow {
+        size_bytes,
+        address,
+        detail,
+        heap_tag,
+        ..OtherRow::default()
+    };
+    match call {
+        MappingCall::Mmap { len, prot, flags, .. } => {
+            let tag: TagId = match flags {
+                flags if flags & MAP_HUGETLB != 0 => TAG_MAP_HUGETLB,
+                flags if flags & MAP_ANONYMOUS != 0 => TAG_MAP_ANONYMOUS,
+                _ => TAG_MAP_FILE,
+            };
+            (
+                EventKind::Mmap,
+                row(len, result as u64, u64::from(prot) << 32 | u64::from(flags), tag),
+            )
+        }
+        MappingCall::Munmap { addr, len } => (EventKind::Munmap, row(len, addr, 0, TAG_MAP_UNKNOWN)),
+        MappingCall::Mremap { old_len, new_len, .. } => (
+            EventKind::Mremap,
+            row(new_len, result as u64, old_len, TAG_MAP_UNKNOWN),
+        ),
+        MappingCall::Madvise { addr, len, advice } => (
+            EventKind::Madvise,
+            row(len, addr, u64::from(advice.unsigned_abs()), TAG_MAP_UNKNOWN),
+        ),
+        MappingCall::Brk { .. } => (EventKind::Brk, row(0, result as u64, 0, TAG_MAP_ANONYMOUS)),
+    }
+}

@@ -1,0 +1,188 @@
+//! The policy in force: decided by `heaptide_policy`, carried out here.
+
+use super::attach::Target;
+use crate::CollectorError;
+use crate::linux::bpf::{Class, ClassSet};
+use crate::linux::monotonic_ns;
+use crate::linux::rate::RateControl;
+use crate::pipeline::Pipeline;
+use heaptide_policy::{Decision, Grants, Policy, RejectReason, Sources, decide};
+use heaptide_protocol::control::{PolicyOutcome, PolicyResult};
+
+/// Go assumes this unless it is told otherwise (`runtime.MemProfileRate`).
+pub(super) const GO_DEFAULT_RATE_BYTES: u64 = 512 << 10;
+/// Go's `schedinit` zeroes the rate of a program without pprof; a write before that is repeated.
+const SETTLE_NS: u64 = 2_000_000_000;
+
+#[derive(Debug)]
+pub(super) struct Control {
+    policy: Policy,
+    rate: Option<RateControl>,
+    grants: Grants,
+    last_outcome: Option<PolicyOutcome>,
+    started_ns: u64,
+}
+
+impl Control {
+    pub(super) fn new(
+        policy: Policy,
+        rate: Option<RateControl>,
+        rate_write: bool,
+        sampled_heap: bool,
+    ) -> Self {
+        let grants = Grants {
+            rate_write,
+            rate_address_known: rate.is_some(),
+            sampled_heap,
+        };
+        Self {
+            policy,
+            rate,
+            grants,
+            last_outcome: None,
+            started_ns: monotonic_ns(),
+        }
+    }
+
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The rate in force in the program; Go's default if it can't be read.
+    pub(super) fn program_rate(&self, target: &Target) -> u64 {
+        self.rate
+            .as_ref()
+            .and_then(|rate| rate.read(&target.process).ok())
+            .unwrap_or(GO_DEFAULT_RATE_BYTES)
+    }
+
+    /// Follows a rate that the program changed itself, and repeats a write that its start-up undid.
+    pub(super) fn follow_rate(
+        &mut self,
+        target: &Target,
+        pipeline: &mut Pipeline,
+    ) -> Result<(), CollectorError> {
+        let now_ns = monotonic_ns();
+        let rate_now = self.program_rate(target);
+        let wanted = self.rate.as_ref().and_then(RateControl::written_bytes);
+        match (wanted, &mut self.rate) {
+            (Some(wanted), Some(rate)) if wanted != rate_now && now_ns < self.started_ns + SETTLE_NS => {
+                rate.write(&target.process, wanted)?;
+                pipeline.set_rate(wanted, monotonic_ns());
+            }
+            _ => pipeline.set_rate(rate_now, now_ns),
+        }
+        Ok(())
+    }
+
+    /// The start-up policy, which needs no answer.
+    pub(super) fn start(&mut self, target: &mut Target, pipeline: &mut Pipeline) -> Result<(), RejectReason> {
+        let mut policy = self.policy.clone();
+        let silent = self.program_rate(target) == 0;
+        if policy.sampling_rate_bytes.is_none() && policy.allow_rate_write && self.grants.rate_write && silent
+        {
+            policy.sampling_rate_bytes = Some(GO_DEFAULT_RATE_BYTES);
+        }
+        match decide(
+            &Policy::default(),
+            &policy,
+            Some(self.program_rate(target)),
+            self.grants,
+        ) {
+            Decision::Apply {
+                policy,
+                write_rate_bytes,
+            } => self.apply(policy, write_rate_bytes, target, pipeline),
+            Decision::Ignore => Ok(()),
+            Decision::Reject(reason) => Err(reason),
+        }
+    }
+
+    /// Decides on a policy from the hub, carries it out and says what became of it.
+    pub(super) fn propose(
+        &mut self,
+        proposed: &Policy,
+        target: &mut Target,
+        pipeline: &mut Pipeline,
+    ) -> Option<PolicyOutcome> {
+        let before = self.program_rate(target);
+        let result = match decide(&self.policy, proposed, Some(before), self.grants) {
+            Decision::Ignore => {
+                // The hub asks again after a lost connection; it gets the same answer.
+                return self
+                    .last_outcome
+                    .clone()
+                    .filter(|outcome| outcome.revision == proposed.revision);
+            }
+            Decision::Reject(reason) => PolicyResult::Rejected { reason },
+            Decision::Apply {
+                policy,
+                write_rate_bytes,
+            } => match self.apply(policy, write_rate_bytes, target, pipeline) {
+                Ok(()) => PolicyResult::Applied {
+                    policy: self.policy.clone(),
+                    rate_before_bytes: before,
+                    rate_after_bytes: self.program_rate(target),
+                },
+                Err(reason) => PolicyResult::Rejected { reason },
+            },
+        };
+        let outcome = PolicyOutcome {
+            timestamp_ns: monotonic_ns(),
+            revision: proposed.revision,
+            result,
+        };
+        self.last_outcome = Some(outcome.clone());
+        Some(outcome)
+    }
+
+    /// Puts the program's own rate back.
+    pub(super) fn undo(&mut self, target: &Target) -> Result<(), CollectorError> {
+        self.rate
+            .as_mut()
+            .map_or(Ok(()), |rate| rate.restore(&target.process))
+    }
+
+    fn apply(
+        &mut self,
+        policy: Policy,
+        write_rate_bytes: Option<u64>,
+        target: &mut Target,
+        pipeline: &mut Pipeline,
+    ) -> Result<(), RejectReason> {
+        let failed = |error: CollectorError| RejectReason::WriteFailed {
+            detail: error.to_string(),
+        };
+        if let Some(rate) = &mut self.rate {
+            let undo = policy.sampling_rate_bytes.is_none() && rate.written_bytes().is_some();
+            if let Some(bytes) = write_rate_bytes {
+                rate.write(&target.process, bytes).map_err(failed)?;
+            } else if undo {
+                rate.restore(&target.process).map_err(failed)?;
+            }
+        }
+        let classes = classes_of(policy.sources);
+        target
+            .bpf
+            .set_enabled(target.process.pid(), classes)
+            .map_err(|error| failed(CollectorError::from(error)))?;
+        pipeline.set_policy(policy.tiers, policy.addresses);
+        pipeline.set_rate(self.program_rate(target), monotonic_ns());
+        self.policy = policy;
+        Ok(())
+    }
+}
+
+/// Frees are followed as long as allocations are: a live table that is not emptied would lie.
+fn classes_of(sources: Sources) -> ClassSet {
+    let classes = [
+        (sources.sampled_heap, &[Class::Alloc, Class::Free][..]),
+        (sources.gc, &[Class::Gc, Class::Stw]),
+        (sources.mappings, &[Class::Mapping]),
+    ];
+    classes
+        .into_iter()
+        .filter(|(on, _)| *on)
+        .flat_map(|(_, classes)| classes)
+        .fold(ClassSet::NONE, |set, class| set.with(*class))
+}

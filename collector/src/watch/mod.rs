@@ -1,0 +1,77 @@
+//! Watches one program: attaches, turns ticks into frames, obeys the policy, and leaves everything as it was.
+
+mod attach;
+mod control;
+mod outgoing;
+mod run;
+
+pub use attach::Target;
+pub use run::{Outcome, watch};
+
+use heaptide_policy::Policy;
+use heaptide_protocol::SessionId;
+use heaptide_protocol::section::EndReason;
+use heaptide_protocol::session::{Capability, PlatformSignature};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+#[derive(Debug)]
+pub struct WatchConfig {
+    pub target: TargetChoice,
+    pub hub_url: String,
+    pub token: Option<String>,
+    pub policy: Policy,
+    /// Whether a policy may have `MemProfileRate` written at all.
+    pub allow_rate_write: bool,
+    /// The compiled eBPF programs.
+    pub bpf_object: &'static [u8],
+    /// Unacknowledged frames are kept below this directory.
+    pub spool_root: PathBuf,
+    /// An executable that answers to [`crate::linux::rate::GUARD_COMMAND`].
+    pub guard_executable: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+pub enum TargetChoice {
+    Attach { pid: u32 },
+    Run { command: Vec<OsString> },
+}
+
+/// What a person at the keyboard wants to know.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum WatchEvent {
+    Watching {
+        session: SessionId,
+        signature: Box<PlatformSignature>,
+        capabilities: Vec<Capability>,
+    },
+    HubConnected,
+    HubLost {
+        why: String,
+    },
+    PolicyApplied {
+        revision: u64,
+        rate_bytes: u64,
+    },
+    PolicyRejected {
+        revision: u64,
+        reason: String,
+    },
+    /// Something is not as it should be, and the watch goes on.
+    Warning {
+        message: String,
+    },
+    Ended {
+        reason: EndReason,
+    },
+}
+
+/// What the caller may ask of a watch under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopRequest {
+    /// Leave the program running.
+    Detach,
+    /// Pass a signal on to a program that we started.
+    Signal(i32),
+}

@@ -1,0 +1,76 @@
+//! From sections to numbered frames in the spool.
+
+use crate::CollectorError;
+use crate::uplink::Spool;
+use heaptide_protocol::frame;
+use heaptide_protocol::section::{Section, SectionWriter};
+use heaptide_protocol::{Envelope, SessionId};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A frame is closed here; the largest section is well below the rest of a frame's limit.
+const CLOSE_AT_BYTES: usize = 400 << 10;
+/// Room that a tick must find before it is closed.
+const TICK_ROOM_BYTES: usize = 2 << 20;
+
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    session: SessionId,
+    next_seq: u64,
+    writer: SectionWriter,
+    spool: Arc<Mutex<Spool>>,
+}
+
+impl Outgoing {
+    pub(super) fn new(session: SessionId, spool: Arc<Mutex<Spool>>) -> Self {
+        Self {
+            session,
+            next_seq: 1,
+            writer: SectionWriter::default(),
+            spool,
+        }
+    }
+
+    pub(super) fn session(&self) -> SessionId {
+        self.session
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.spool().has_room(TICK_ROOM_BYTES)
+    }
+
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        self.spool().bytes()
+    }
+
+    /// Frames for these sections; a tick is one frame unless it is very large.
+    pub(super) fn send(
+        &mut self,
+        sections: &[Section],
+        first_ns: u64,
+        last_ns: u64,
+    ) -> Result<(), CollectorError> {
+        for section in sections {
+            self.writer.push(section)?;
+            if self.writer.len() >= CLOSE_AT_BYTES {
+                self.close(first_ns, last_ns)?;
+            }
+        }
+        self.close(first_ns, last_ns)
+    }
+
+    fn close(&mut self, first_ns: u64, last_ns: u64) -> Result<(), CollectorError> {
+        if self.writer.is_empty() {
+            return Ok(());
+        }
+        let payload = self.writer.take();
+        let envelope = Envelope::data(self.session, self.next_seq, first_ns, last_ns);
+        let bytes = frame::encode(envelope, &payload)?;
+        self.spool().append(self.next_seq, &bytes)?;
+        self.next_seq += 1;
+        Ok(())
+    }
+
+    fn spool(&self) -> std::sync::MutexGuard<'_, Spool> {
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

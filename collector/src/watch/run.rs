@@ -1,0 +1,573 @@
+//! The loop: a tick at a time until the program ends or the watch is called off.
+
+use super::attach::Target;
+use super::control::Control;
+use super::outgoing::Outgoing;
+use super::{StopRequest, WatchConfig, WatchEvent};
+use crate::CollectorError;
+use crate::linux::bpf::{Class, Counters, decode};
+use crate::linux::rate::RateControl;
+use crate::linux::{self, Pacer, monotonic_ns};
+use crate::pipeline::{Pipeline, PipelineConfig};
+use crate::uplink::{
+    self, Spool, SpoolHead, SpoolNotice, Uplink, UplinkConfig, UplinkEvent, UplinkHandle, upload_orphans,
+};
+use heaptide_policy::{BudgetAction, BudgetGuard, CostSample, Policy};
+use heaptide_protocol::control::{Open, PolicyOutcome, PolicyResult, Pulse};
+use heaptide_protocol::frame::encode_control;
+use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
+use heaptide_protocol::loss::{DropCount, DropReason, Hop, HopCount, LossReport};
+use heaptide_protocol::section::{EndReason, Section, SessionEnd, SessionStart};
+use heaptide_protocol::session::EventClass;
+use heaptide_protocol::{FrameKind, SessionId};
+use std::io::Read as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Records taken in one go; the ring is asked again at once if there are more.
+const POLL_RECORDS: usize = 50_000;
+const GAUGES_EVERY_NS: u64 = 250_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
+/// How long the last frames may take to reach the hub. What doesn't arrive stays in the spool.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How a watch ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    pub session: SessionId,
+    pub reason: EndReason,
+    /// The hub has everything; otherwise it is in the spool for the next collector.
+    pub delivered: bool,
+}
+
+/// Watches until the program ends or `stop` says so. `tell` hears what a person would want to know.
+///
+/// Runs on a current-thread runtime: a started program is traced by the thread that started it.
+pub async fn watch(
+    config: WatchConfig,
+    mut stop: mpsc::Receiver<StopRequest>,
+    tell: &mut dyn FnMut(WatchEvent),
+) -> Result<Outcome, CollectorError> {
+    let target = Target::attach(&config.target, config.bpf_object)?;
+    let mut watch = Watch::new(&config, target)?;
+    let orphans = upload_orphans_of(&config)?;
+    watch.begin(tell)?;
+    let reason = watch.follow(&mut stop, tell).await;
+    // Whatever happened, the program gets its own rate back first.
+    let undone = watch.control.undo(&watch.target);
+    let reason = reason?;
+    watch.end(&reason)?;
+    undone?;
+    tell(WatchEvent::Ended {
+        reason: reason.clone(),
+    });
+    let session = watch.outgoing.session();
+    orphans.abort();
+    let delivered = watch.uplink.finish(FAREWELL).await == uplink::Outcome::Ended;
+    Ok(Outcome {
+        session,
+        reason,
+        delivered,
+    })
+}
+
+/// Sends what killed collectors left, as long as this one lives.
+fn upload_orphans_of(config: &WatchConfig) -> Result<tokio::task::JoinHandle<()>, CollectorError> {
+    let uplink = UplinkConfig::new(&config.hub_url, config.token.clone())?;
+    let root = config.spool_root.clone();
+    Ok(tokio::spawn(async move {
+        // A folder that can't be read is reported by this collector's own spool, which lies in it.
+        let _ = upload_orphans(&root, &uplink).await;
+    }))
+}
+
+struct Watch {
+    target: Target,
+    pipeline: Pipeline,
+    control: Control,
+    outgoing: Outgoing,
+    uplink: UplinkHandle,
+    events: mpsc::Receiver<UplinkEvent>,
+    token: Option<String>,
+    hub_url: String,
+    spool_root: std::path::PathBuf,
+    policy_at_start: Policy,
+    tick_ns: u64,
+    page_bytes: u64,
+    waiting: Vec<Section>,
+    rollup_pacer: Pacer,
+    gauges_due_ns: u64,
+    second_due_ns: u64,
+    last_second: SecondSample,
+    budget: BudgetGuard,
+    cost: CostSample,
+    counters: Counters,
+    rss_bytes: u64,
+    rate_write: bool,
+}
+
+/// Running totals a second ago, for rates.
+#[derive(Debug, Clone, Copy, Default)]
+struct SecondSample {
+    at_ns: u64,
+    allocated_bytes: f64,
+    samples: u64,
+    own_cpu_ns: u64,
+}
+
+impl Watch {
+    fn new(config: &WatchConfig, target: Target) -> Result<Self, CollectorError> {
+        let rate = target
+            .go
+            .rate_address()
+            .map(|address| RateControl::new(address, config.guard_executable.clone()));
+        let control = Control::new(
+            config.policy.clone(),
+            rate,
+            config.allow_rate_write,
+            target.sees_heap(),
+        );
+        let tick_ns = u64::from(config.policy.tick_ms) * 1_000_000;
+        let pipeline = Pipeline::new(
+            PipelineConfig {
+                tick_ns,
+                tiers: config.policy.tiers,
+                addresses: config.policy.addresses,
+                wakep_site: target.wakep_site(),
+                processors: target.signature.cpus,
+            },
+            control.program_rate(&target),
+        );
+        let session = new_session_id()?;
+        let (outgoing, uplink, events) = connect(config, &target, &config.policy, session)?;
+        let now_ns = monotonic_ns();
+        Ok(Self {
+            target,
+            pipeline,
+            control,
+            outgoing,
+            uplink,
+            events,
+            token: config.token.clone(),
+            hub_url: config.hub_url.clone(),
+            spool_root: config.spool_root.clone(),
+            policy_at_start: config.policy.clone(),
+            tick_ns,
+            page_bytes: rustix::param::page_size() as u64,
+            waiting: Vec::new(),
+            rollup_pacer: Pacer::new(),
+            gauges_due_ns: 0,
+            second_due_ns: 0,
+            last_second: SecondSample {
+                at_ns: now_ns,
+                own_cpu_ns: linux::own_cpu_ns(),
+                ..SecondSample::default()
+            },
+            budget: BudgetGuard::default(),
+            cost: CostSample {
+                cpu_permille: 0,
+                rss_bytes: 0,
+            },
+            counters: Counters::default(),
+            rss_bytes: 0,
+            rate_write: config.allow_rate_write,
+        })
+    }
+
+    fn begin(&mut self, tell: &mut dyn FnMut(WatchEvent)) -> Result<(), CollectorError> {
+        tell(WatchEvent::Watching {
+            session: self.outgoing.session(),
+            signature: Box::new(self.target.signature.clone()),
+            capabilities: self.target.capabilities.clone(),
+        });
+        for message in std::mem::take(&mut self.target.warnings) {
+            tell(WatchEvent::Warning { message });
+        }
+        if let Err(reason) = self.control.start(&mut self.target, &mut self.pipeline) {
+            tell(WatchEvent::Warning {
+                message: reason.to_string(),
+            });
+        }
+        self.introduce()
+    }
+
+    /// The first frame of a session.
+    fn introduce(&mut self) -> Result<(), CollectorError> {
+        let start = SessionStart {
+            signature: self.target.signature.clone(),
+            capabilities: self.target.capabilities.clone(),
+            policy: self.policy_at_start.clone(),
+        };
+        let now_ns = monotonic_ns();
+        self.outgoing.send(&[Section::Start(start)], now_ns, now_ns)?;
+        self.uplink.notify();
+        Ok(())
+    }
+
+    async fn follow(
+        &mut self,
+        stop: &mut mpsc::Receiver<StopRequest>,
+        tell: &mut dyn FnMut(WatchEvent),
+    ) -> Result<EndReason, CollectorError> {
+        let pidfd = self.target.process.pidfd().try_clone_to_owned();
+        let pidfd = pidfd
+            .and_then(linux::readable)
+            .map_err(|source| CollectorError::io("can't wait for the program's end", source))?;
+        loop {
+            let until_tick = self.tick_ns - monotonic_ns() % self.tick_ns;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_nanos(until_tick)) => self.tick(tell)?,
+                ended = pidfd.readable() => {
+                    let _ready = ended
+                        .map_err(|source| CollectorError::io("can't wait for the program's end", source))?;
+                    return Ok(self.how_it_ended());
+                }
+                Some(event) = self.events.recv() => self.on_uplink(event, tell)?,
+                Some(request) = stop.recv() => match request {
+                    StopRequest::Detach => return Ok(EndReason::Detached),
+                    StopRequest::Signal(signal) => self.pass_on(signal),
+                },
+            }
+        }
+    }
+
+    fn tick(&mut self, tell: &mut dyn FnMut(WatchEvent)) -> Result<(), CollectorError> {
+        self.drain();
+        let now_ns = monotonic_ns();
+        let end_ns = now_ns - now_ns % self.tick_ns;
+        if now_ns >= self.gauges_due_ns {
+            self.gauges_due_ns = now_ns + GAUGES_EVERY_NS;
+            self.read_gauges(now_ns);
+        }
+        if now_ns >= self.second_due_ns {
+            self.second_due_ns = now_ns + SECOND_NS;
+            self.every_second(now_ns, tell)?;
+        }
+        self.close(end_ns)
+    }
+
+    /// Sends the tick, or keeps it open while the spool is full.
+    fn close(&mut self, end_ns: u64) -> Result<(), CollectorError> {
+        if !self.outgoing.has_room() {
+            self.pipeline.hold_tick(end_ns);
+            return Ok(());
+        }
+        let output = self.pipeline.close_tick(end_ns);
+        let mut sections = output.sections;
+        sections.append(&mut self.waiting);
+        let idle = sections
+            .iter()
+            .all(|section| matches!(section, Section::Lifetimes(table) if table.is_empty()));
+        if !idle {
+            self.outgoing.send(&sections, output.first_ns, output.last_ns)?;
+            self.uplink.notify();
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self) {
+        let Self {
+            target: Target { bpf, go, .. },
+            pipeline,
+            ..
+        } = self;
+        // Bounded: a program that outruns us is told of by the kernel's drop counters.
+        for _ in 0..8 {
+            let polled = bpf.poll(POLL_RECORDS, |bytes| match decode(bytes) {
+                Ok(record) => pipeline.record(&record, go),
+                Err(error) => pipeline.malformed(&error),
+            });
+            if !polled.more {
+                break;
+            }
+        }
+    }
+
+    fn read_gauges(&mut self, now_ns: u64) {
+        let process = &self.target.process;
+        let Ok(mut values) = linux::cheap(process, self.page_bytes) else {
+            return;
+        };
+        if self.rollup_pacer.due(now_ns) {
+            values.extend(linux::rollup(process).unwrap_or_default());
+            self.rollup_pacer.took(now_ns, monotonic_ns());
+        }
+        let own = linux::own(self.page_bytes);
+        let find = |list: &[GaugeValue], gauge| {
+            list.iter()
+                .find(|value| value.gauge == gauge)
+                .map_or(0, |value| value.value)
+        };
+        self.rss_bytes = find(&values, Gauge::RSS_BYTES);
+        self.cost.rss_bytes = find(&own, Gauge::COLLECTOR_RSS_BYTES);
+        values.extend(own);
+        let more = [
+            (
+                Gauge::SAMPLING_RATE_BYTES,
+                self.control.program_rate(&self.target),
+            ),
+            (Gauge::SPOOL_BYTES, self.outgoing.waiting_bytes()),
+            (Gauge::LIVE_SAMPLES, self.pipeline.live_samples() as u64),
+        ];
+        values.extend(more.map(|(gauge, value)| GaugeValue { gauge, value }));
+        self.waiting.push(Section::Gauges(Gauges {
+            timestamp_ns: now_ns,
+            values,
+        }));
+    }
+
+    fn every_second(&mut self, now_ns: u64, tell: &mut dyn FnMut(WatchEvent)) -> Result<(), CollectorError> {
+        self.control.follow_rate(&self.target, &mut self.pipeline)?;
+        self.target.go.refresh(&self.target.process);
+        self.counters = self.target.bpf.counters()?;
+        self.waiting.push(Section::Loss(self.loss(now_ns)));
+        self.measure(now_ns, tell);
+        Ok(())
+    }
+
+    /// What we cost and what the fleet page shows.
+    fn measure(&mut self, now_ns: u64, tell: &mut dyn FnMut(WatchEvent)) {
+        let (allocated_bytes, samples) = self.pipeline.allocated();
+        let now = SecondSample {
+            at_ns: now_ns,
+            allocated_bytes,
+            samples,
+            own_cpu_ns: linux::own_cpu_ns(),
+        };
+        let last = std::mem::replace(&mut self.last_second, now);
+        let span_ns = now.at_ns.saturating_sub(last.at_ns).max(1);
+        let seconds = span_ns as f64 / 1e9;
+        self.cost.cpu_permille = ((now.own_cpu_ns - last.own_cpu_ns) * 1000 / span_ns) as u32;
+        match self.budget.observe(&self.control.policy().budget, self.cost) {
+            Some(BudgetAction::ShedEvents) => {
+                self.pipeline.set_shedding(true);
+                let message = format!(
+                    "over budget ({} thousandths of a core, {} bytes): event rows are left out",
+                    self.cost.cpu_permille, self.cost.rss_bytes
+                );
+                tell(WatchEvent::Warning { message });
+            }
+            Some(BudgetAction::RestoreEvents) => self.pipeline.set_shedding(false),
+            None => {}
+        }
+        let (live_bytes, live_std_error_bytes) = self.pipeline.live_estimate();
+        let kernel: Vec<_> = self.counters.iter().map(|(_, counts)| counts).collect();
+        let pulse = Pulse {
+            timestamp_ns: now_ns,
+            rss_bytes: self.rss_bytes,
+            live_bytes,
+            live_std_error_bytes,
+            allocated_bytes_per_s: (now.allocated_bytes - last.allocated_bytes) / seconds,
+            samples_per_s: (now.samples - last.samples) as f64 / seconds,
+            dropped: kernel.iter().map(|counts| counts.dropped()).sum(),
+            seen: kernel.iter().map(|counts| counts.seen).sum(),
+            sampling_rate_bytes: self.pipeline.rate_bytes(),
+            collector_cpu_permille: self.cost.cpu_permille,
+            collector_rss_bytes: self.cost.rss_bytes,
+        };
+        self.send_control(FrameKind::Pulse, &pulse);
+    }
+
+    fn loss(&self, timestamp_ns: u64) -> LossReport {
+        let classes = [
+            (EventClass::Allocation, &[Class::Alloc, Class::Free][..]),
+            (EventClass::GarbageCollection, &[Class::Gc, Class::Stw]),
+            (EventClass::Mapping, &[Class::Mapping]),
+        ];
+        let kernel = classes.map(|(class, of)| {
+            let sum = of
+                .iter()
+                .map(|class| self.counters.of(*class))
+                .reduce(|a, b| a.plus(b))
+                .unwrap_or_default();
+            let dropped = [
+                (DropReason::RingFull, sum.dropped_ring_full),
+                (DropReason::ScratchBusy, sum.dropped_no_buffer),
+                (DropReason::Unpaired, sum.dropped_unpaired),
+            ];
+            HopCount {
+                hop: Hop::Kernel,
+                class,
+                seen: sum.seen,
+                sent: sum.sent,
+                dropped: dropped
+                    .into_iter()
+                    .filter(|(_, count)| *count > 0)
+                    .map(|(reason, count)| DropCount { reason, count })
+                    .collect(),
+            }
+        });
+        let books = self.pipeline.books();
+        let hops = kernel.into_iter().chain(books.hops()).collect();
+        LossReport {
+            timestamp_ns,
+            hops,
+            flaws: books.flaws(),
+        }
+    }
+
+    fn on_uplink(
+        &mut self,
+        event: UplinkEvent,
+        tell: &mut dyn FnMut(WatchEvent),
+    ) -> Result<(), CollectorError> {
+        match event {
+            UplinkEvent::Connected { .. } => tell(WatchEvent::HubConnected),
+            UplinkEvent::Disconnected { error, .. } => tell(WatchEvent::HubLost { why: error }),
+            UplinkEvent::PolicySet(policy) => {
+                if let Some(outcome) = self
+                    .control
+                    .propose(&policy, &mut self.target, &mut self.pipeline)
+                {
+                    self.announce(&outcome, tell);
+                }
+            }
+            UplinkEvent::SessionUnknown { .. } => self.start_over("the hub lacks what it once had", tell)?,
+            UplinkEvent::SpoolUnreadable { error } => self.start_over(&error, tell)?,
+            UplinkEvent::Notice(message) => tell(WatchEvent::Warning { message }),
+            UplinkEvent::Spool(notice) => tell(WatchEvent::Warning {
+                message: match notice {
+                    SpoolNotice::FellBack { error } => {
+                        format!("frames wait in memory and would not survive heaptide: {error}")
+                    }
+                    SpoolNotice::Recovered => "frames go to disk again".to_owned(),
+                },
+            }),
+            UplinkEvent::Refused { message, fatal: true } => return Err(CollectorError::Refused { message }),
+            UplinkEvent::Refused { message, .. } => tell(WatchEvent::Warning { message }),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self, outcome: &PolicyOutcome, tell: &mut dyn FnMut(WatchEvent)) {
+        let revision = outcome.revision;
+        tell(match &outcome.result {
+            PolicyResult::Applied { rate_after_bytes, .. } => WatchEvent::PolicyApplied {
+                revision,
+                rate_bytes: *rate_after_bytes,
+            },
+            PolicyResult::Rejected { reason } => WatchEvent::PolicyRejected {
+                revision,
+                reason: reason.to_string(),
+            },
+        });
+        self.send_control(FrameKind::PolicyOutcome, outcome);
+        self.waiting.push(Section::PolicyOutcome(outcome.clone()));
+    }
+
+    /// The hub has lost what it acknowledged, so the session can't go on: a new one begins.
+    fn start_over(&mut self, why: &str, tell: &mut dyn FnMut(WatchEvent)) -> Result<(), CollectorError> {
+        tell(WatchEvent::Warning {
+            message: format!("{why}: starting a new session"),
+        });
+        self.pipeline.restart();
+        let session = new_session_id()?;
+        let config = Connection {
+            url: &self.hub_url,
+            token: self.token.clone(),
+            spool_root: &self.spool_root,
+            rate_write: self.rate_write,
+        };
+        let (outgoing, uplink, events) = config.open(&self.target, self.control.policy(), session)?;
+        (self.outgoing, self.uplink, self.events) = (outgoing, uplink, events);
+        self.introduce()
+    }
+
+    /// The last records and the end itself.
+    fn end(&mut self, reason: &EndReason) -> Result<(), CollectorError> {
+        self.drain();
+        let now_ns = monotonic_ns();
+        if let Ok(counters) = self.target.bpf.counters() {
+            self.counters = counters;
+        }
+        let last = self.pipeline.close_tick(now_ns + 1);
+        let mut sections = last.sections;
+        sections.append(&mut self.waiting);
+        sections.push(Section::Loss(self.loss(now_ns)));
+        sections.push(Section::End(SessionEnd {
+            timestamp_ns: now_ns,
+            reason: reason.clone(),
+        }));
+        self.outgoing.send(&sections, last.first_ns, now_ns)?;
+        self.uplink.notify();
+        Ok(())
+    }
+
+    fn how_it_ended(&mut self) -> EndReason {
+        use std::os::unix::process::ExitStatusExt as _;
+        let status = self.target.child.as_mut().and_then(|child| child.wait().ok());
+        match status {
+            Some(status) => linux::describe_status(status.into_raw()),
+            None => self.target.process.end(),
+        }
+    }
+
+    fn pass_on(&self, signal: i32) {
+        let pid = rustix::process::Pid::from_raw(self.target.process.pid() as i32);
+        if let (Some(pid), Some(signal)) = (pid, rustix::process::Signal::from_named_raw(signal)) {
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+
+    fn send_control<T: serde::Serialize>(&self, kind: FrameKind, payload: &T) {
+        if let Ok(bytes) = encode_control(kind, self.outgoing.session(), payload) {
+            self.uplink.send_control(bytes);
+        }
+    }
+}
+
+/// What it takes to open a session at the hub.
+struct Connection<'a> {
+    url: &'a str,
+    token: Option<String>,
+    spool_root: &'a std::path::Path,
+    rate_write: bool,
+}
+
+impl Connection<'_> {
+    fn open(
+        self,
+        target: &Target,
+        policy: &Policy,
+        session: SessionId,
+    ) -> Result<(Outgoing, UplinkHandle, mpsc::Receiver<UplinkEvent>), CollectorError> {
+        let open = Open {
+            signature: target.signature.clone(),
+            capabilities: target.capabilities.clone(),
+            policy: policy.clone(),
+            rate_write_granted: self.rate_write && target.go.rate_address().is_some(),
+            first_seq: 1,
+        };
+        let head = SpoolHead { session, open };
+        let spool = Spool::create(self.spool_root, head, policy.budget.spool_bytes)?;
+        let spool = Arc::new(Mutex::new(spool));
+        let config = UplinkConfig::new(self.url, self.token)?;
+        let (uplink, events) = Uplink::start(config, Arc::clone(&spool));
+        Ok((Outgoing::new(session, spool), uplink, events))
+    }
+}
+
+fn connect(
+    config: &WatchConfig,
+    target: &Target,
+    policy: &Policy,
+    session: SessionId,
+) -> Result<(Outgoing, UplinkHandle, mpsc::Receiver<UplinkEvent>), CollectorError> {
+    let connection = Connection {
+        url: &config.hub_url,
+        token: config.token.clone(),
+        spool_root: &config.spool_root,
+        rate_write: config.allow_rate_write,
+    };
+    connection.open(target, policy, session)
+}
+
+fn new_session_id() -> Result<SessionId, CollectorError> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(|source| CollectorError::io("can't read /dev/urandom", source))?;
+    Ok(SessionId(bytes))
+}
