@@ -16,7 +16,7 @@ use lexopt::prelude::*;
 use crate::children::Managed;
 use crate::place::Place;
 use crate::progress::{Steps, shown};
-use crate::setup::{GO_DEFAULT, Wanted};
+use crate::setup::{Extent, GO_DEFAULT, Wanted};
 use crate::toolchain::Choice;
 use crate::{ability, build, setup};
 
@@ -61,12 +61,16 @@ pub(crate) fn command(mut args: lexopt::Parser) -> Result<ExitCode> {
             other => return Err(other.unexpected().into()),
         }
     }
+    // Said at once, not after minutes of building; the port may still be taken meanwhile.
+    if address.is_some() {
+        choose(address)?;
+    }
     let place = Place::find()?;
     setup::ensure(
         &place,
         Wanted {
             choice: options.choice,
-            full: false,
+            extent: Extent::Demo,
         },
     )?;
     let mut steps = Steps::new(&place, build::STEPS + 1);
@@ -85,8 +89,8 @@ pub(crate) fn command(mut args: lexopt::Parser) -> Result<ExitCode> {
             shown(&run_command)
         );
     }
-    let hub_log = log_to(&place, "demo-hub", &mut hub_command)?;
-    let run_log = log_to(&place, "demo-run", &mut run_command)?;
+    let hub_log = log_to(&place, &format!("demo-hub-{}", address.port()), &mut hub_command)?;
+    let run_log = log_to(&place, &format!("demo-run-{}", address.port()), &mut run_command)?;
     let mut hub = Managed::spawn(&mut hub_command)?;
     wait_until_it_listens(&mut hub, address, &hub_log)?;
     let mut collector = Managed::spawn(&mut run_command)?;

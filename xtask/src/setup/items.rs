@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::place::{Place, find_program};
-use crate::setup::Wanted;
+use crate::setup::{Extent, Wanted};
 use crate::toolchain::{Choice, Rust};
 
 /// The Go releases that the tests build their programs with: the newest and one older.
@@ -104,26 +104,28 @@ pub(crate) fn missing(place: &Place, wanted: Wanted) -> Vec<Item> {
         Item::CCompiler,
         find_program("cc").is_some() && Path::new("/usr/include/stdlib.h").is_file(),
     );
-    need(
-        Item::RustComponents,
-        find_program("cargo-fmt").is_some() && find_program("cargo-clippy").is_some(),
-    );
     for item in missing_targets(wanted.choice) {
         need(item, false);
     }
     need(Item::Llvm, Path::new(LLVM_PREFIX).join("lib/libLLVM.so").exists());
     need(Item::BpfLinker, has_bpf_linker(place));
-    for &version in go_versions(wanted.full) {
+    for &version in go_versions(wanted.extent) {
         need(Item::Go(version), place.go(version).is_file());
     }
-    need(Item::Chromium, chromium().is_some() && chromedriver().is_some());
-    need(Item::Fonts, Path::new("/usr/share/fonts/truetype").is_dir());
-    need(Item::CargoDeny, cargo_deny(place).is_file());
     // Its files are for root alone; the list of mounts is for everyone.
     need(
         Item::Tracefs,
         std::fs::read_to_string("/proc/mounts").is_ok_and(|mounts| mounts.contains(TRACEFS)),
     );
+    if wanted.extent >= Extent::Tests {
+        need(
+            Item::RustComponents,
+            find_program("cargo-fmt").is_some() && find_program("cargo-clippy").is_some(),
+        );
+        need(Item::Chromium, chromium().is_some() && chromedriver().is_some());
+        need(Item::Fonts, Path::new("/usr/share/fonts/truetype").is_dir());
+        need(Item::CargoDeny, cargo_deny(place).is_file());
+    }
     items
 }
 
@@ -158,8 +160,13 @@ fn missing_targets(choice: Choice) -> Vec<Item> {
     }
 }
 
-pub(crate) fn go_versions(full: bool) -> &'static [&'static str] {
-    if full { &GO_ALL } else { &GO_DEFAULT }
+/// The Go releases of an extent; the newest is the first.
+pub(crate) fn go_versions(extent: Extent) -> &'static [&'static str] {
+    match extent {
+        Extent::Demo => &GO_DEFAULT[..1],
+        Extent::Tests => &GO_DEFAULT,
+        Extent::Full => &GO_ALL,
+    }
 }
 
 fn has_bpf_linker(place: &Place) -> bool {

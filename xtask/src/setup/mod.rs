@@ -39,19 +39,28 @@ rustup component goes to the cache folder: $HEAPTIDE_CACHE, or ~/.cache/heaptide
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     pub(crate) choice: Choice,
-    /// All Go releases, not the default two.
-    pub(crate) full: bool,
+    pub(crate) extent: Extent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Extent {
+    /// Building and watching the sample service.
+    Demo,
+    /// And the tests, with two Go releases.
+    Tests,
+    /// And all the other Go releases.
+    Full,
 }
 
 pub(crate) fn command(mut args: lexopt::Parser) -> Result<ExitCode> {
     let mut wanted = Wanted {
         choice: Choice::Auto,
-        full: false,
+        extent: Extent::Tests,
     };
     let (mut check, mut yes) = (false, false);
     while let Some(arg) = args.next()? {
         match arg {
-            Long("full") => wanted.full = true,
+            Long("full") => wanted.extent = Extent::Full,
             Long("check") => check = true,
             Long("yes") | Short('y') => yes = true,
             Long("toolchain") => wanted.choice = Choice::parse(&args.value()?.string()?)?,

@@ -11,6 +11,7 @@ use super::counts::Counts;
 use super::run::{check, environment, tests};
 use crate::place::Place;
 use crate::progress::Steps;
+use crate::setup::Extent;
 use crate::toolchain::{Choice, Rust};
 use crate::{ability, build, deny, setup, tidy};
 
@@ -232,7 +233,7 @@ fn e2e(place: &Place, options: &Options) -> Result<Ended> {
 
 /// `--full` means every release, and says so when one is missing.
 fn go_releases(place: &Place, options: &Options) -> Result<()> {
-    let wanted = setup::go_versions(options.full);
+    let wanted = setup::go_versions(if options.full { Extent::Full } else { Extent::Tests });
     let missing: Vec<&str> = wanted
         .iter()
         .copied()
