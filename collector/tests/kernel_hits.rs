@@ -112,7 +112,7 @@ fn hits_equal_what_go_counted() {
         if with_mappings {
             // Off and on again is the same as on.
             session.attach_mappings().expect("attach to system calls");
-            session.detach_mappings().expect("detach from system calls");
+            session.detach_mappings();
             session.attach_mappings().expect("attach to system calls");
         } else {
             skip("tracefs is not mounted, so mapping system calls are not tested");

@@ -12,7 +12,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{TracePoint, UProbe},
+    programs::{TracePoint, UProbe, trace_point::TracePointLink},
 };
 use heaptide_ebpf_abi::{
     CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters, SyscallKind, TARGETS_MAX, maps, programs,
@@ -117,14 +117,15 @@ pub struct BpfSession {
     pub(super) targets: HashMap<MapData, u32, [u32; 6]>,
     counters: PerCpuArray<MapData, [u64; COUNTER_WORDS]>,
     pub(super) attached: BTreeMap<u32, Attached>,
-    mappings_attached: bool,
+    /// Entries, then returns.
+    mapping_links: Vec<TracePointLink>,
 }
 
 impl fmt::Debug for BpfSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BpfSession")
             .field("attached", &self.attached.keys())
-            .field("mappings_attached", &self.mappings_attached)
+            .field("mappings_attached", &!self.mapping_links.is_empty())
             .finish_non_exhaustive()
     }
 }
@@ -164,7 +165,7 @@ impl BpfSession {
             counters: take(&mut ebpf, maps::COUNTERS)?,
             ebpf,
             attached: BTreeMap::new(),
-            mappings_attached: false,
+            mapping_links: Vec::new(),
         })
     }
 
@@ -175,12 +176,14 @@ impl BpfSession {
     ///
     /// [`BpfError::NoTracefs`], no right, or a kernel without system call tracepoints.
     pub fn attach_mappings(&mut self) -> Result<(), BpfError> {
-        if self.mappings_attached {
+        if !self.mapping_links.is_empty() {
             return Ok(());
         }
         if tracefs_path().is_none() {
             return Err(BpfError::no_tracefs());
         }
+        // A failed attempt may have left them loaded.
+        self.detach_mappings();
         // Entries first: a return without its entry counts as unpaired, an entry without its return as nothing.
         for (name, side) in [
             (programs::MAPPING_ENTER, "enter"),
@@ -191,33 +194,33 @@ impl BpfSession {
                 .load()
                 .map_err(|error| BpfError::loading_program(name, &error))?;
             for call in SyscallKind::ALL {
-                if let Err(error) = program.attach("syscalls", &format!("sys_{side}_{}", call.name())) {
-                    self.detach_mappings()?;
-                    return Err(BpfError::attaching_tracepoint(&error));
+                let link = program
+                    .attach("syscalls", &format!("sys_{side}_{}", call.name()))
+                    .and_then(|id| program.take_link(id));
+                match link {
+                    Ok(link) => self.mapping_links.push(link),
+                    Err(error) => {
+                        self.detach_mappings();
+                        return Err(BpfError::attaching_tracepoint(&error));
+                    }
                 }
             }
         }
-        self.mappings_attached = true;
         Ok(())
     }
 
     /// Detaches from the mapping system calls, which takes their cost off every process on the machine.
-    ///
-    /// # Errors
-    ///
-    /// An error of the kernel.
-    pub fn detach_mappings(&mut self) -> Result<(), BpfError> {
-        self.mappings_attached = false;
-        for name in [programs::MAPPING_EXIT, programs::MAPPING_ENTER] {
-            let program = tracepoint(&mut self.ebpf, name)?;
-            // Unloading closes all links of the program.
-            if program.fd().is_ok() {
-                program
-                    .unload()
-                    .map_err(|error| BpfError::attaching_tracepoint(&error))?;
+    pub fn detach_mappings(&mut self) {
+        // Returns first, for the reason given above.
+        while self.mapping_links.pop().is_some() {}
+        // Next time with programs loaded anew: while another thread forks, its child holds the links open
+        // until it executes something, and the kernel takes a program only once per tracepoint.
+        for name in [programs::MAPPING_ENTER, programs::MAPPING_EXIT] {
+            if let Ok(program) = tracepoint(&mut self.ebpf, name) {
+                // The only error is that it was not loaded.
+                let _ = program.unload();
             }
         }
-        Ok(())
     }
 
     /// Switches classes on and off for one process, without detaching anything.
