@@ -52,6 +52,15 @@ impl RateControl {
         self.written_bytes
     }
 
+    /// The program has set its own value since we wrote: that is what it gets back.
+    pub fn own_value_is(&mut self, bytes: u64) {
+        if self.original_bytes.is_some_and(|original| original != bytes) {
+            // The guard holds the older value: it ends, and the next write starts another.
+            self.dismiss_guard();
+        }
+        self.original_bytes = Some(bytes);
+    }
+
     /// Writes a rate. The guard knows of it before it happens.
     pub fn write(&mut self, process: &Process, rate_bytes: u64) -> Result<(), CollectorError> {
         let failed = |what: &str, source| {

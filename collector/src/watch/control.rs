@@ -56,46 +56,51 @@ impl Control {
             .unwrap_or(GO_DEFAULT_RATE_BYTES)
     }
 
-    /// Follows a rate that the program changed itself, and repeats a write that its start-up undid.
-    pub(super) fn follow_rate(
-        &mut self,
-        target: &Target,
-        pipeline: &mut Pipeline,
-    ) -> Result<(), CollectorError> {
-        let now_ns = monotonic_ns();
+    /// Follows a rate that the program changed itself. While the program starts, also undoes what its
+    /// `schedinit` did to ours: a program without pprof sets the rate to 0 there.
+    pub(super) fn follow_rate(&mut self, target: &Target, pipeline: &mut Pipeline) -> Result<(), CollectorError> {
         let rate_now = self.program_rate(target);
-        let wanted = self.rate.as_ref().and_then(RateControl::written_bytes);
-        match (wanted, &mut self.rate) {
-            (Some(wanted), Some(rate)) if wanted != rate_now && now_ns < self.started_ns + SETTLE_NS => {
-                rate.write(&target.process, wanted)?;
-                pipeline.set_rate(wanted, monotonic_ns());
-            }
-            _ => pipeline.set_rate(rate_now, now_ns),
+        let wanted = self.wanted_rate(rate_now).filter(|wanted| *wanted != rate_now);
+        let is_starting = self.is_starting();
+        if let (Some(wanted), Some(rate), true) = (wanted, &mut self.rate, is_starting) {
+            rate.own_value_is(rate_now);
+            rate.write(&target.process, wanted)?;
+            pipeline.set_rate(wanted, monotonic_ns());
+        } else {
+            pipeline.set_rate(rate_now, monotonic_ns());
         }
         Ok(())
     }
 
+    /// Whether the program may still be setting itself up.
+    pub(super) fn is_starting(&self) -> bool {
+        monotonic_ns() < self.started_ns + SETTLE_NS
+    }
+
     /// The start-up policy, which needs no answer.
+    ///
+    /// A program that doesn't sample is made to, if that is allowed. One that hasn't run yet is written to
+    /// by [`Self::follow_rate`], when it has.
     pub(super) fn start(&mut self, target: &mut Target, pipeline: &mut Pipeline) -> Result<(), RejectReason> {
+        let rate_now = self.program_rate(target);
         let mut policy = self.policy.clone();
-        let silent = self.program_rate(target) == 0;
-        if policy.sampling_rate_bytes.is_none() && policy.allow_rate_write && self.grants.rate_write && silent
-        {
-            policy.sampling_rate_bytes = Some(GO_DEFAULT_RATE_BYTES);
+        if target.child.is_none() {
+            policy.sampling_rate_bytes = self.wanted_rate(rate_now);
         }
-        match decide(
-            &Policy::default(),
-            &policy,
-            Some(self.program_rate(target)),
-            self.grants,
-        ) {
-            Decision::Apply {
-                policy,
-                write_rate_bytes,
-            } => self.apply(policy, write_rate_bytes, target, pipeline),
+        match decide(&Policy::default(), &policy, Some(rate_now), self.grants) {
+            Decision::Apply { policy, write_rate_bytes } => {
+                let write = write_rate_bytes.filter(|_| target.child.is_none());
+                self.apply(policy, write, target, pipeline)
+            }
             Decision::Ignore => Ok(()),
             Decision::Reject(reason) => Err(reason),
         }
+    }
+
+    fn wanted_rate(&self, rate_now: u64) -> Option<u64> {
+        let may = self.policy.allow_rate_write && self.grants.rate_write && self.grants.sampled_heap;
+        let default = (rate_now == 0 && may).then_some(GO_DEFAULT_RATE_BYTES);
+        self.policy.sampling_rate_bytes.filter(|_| may).or(default)
     }
 
     /// Decides on a policy from the hub, carries it out and says what became of it.

@@ -236,6 +236,9 @@ impl Watch {
         self.drain();
         let now_ns = monotonic_ns();
         let end_ns = now_ns - now_ns % self.tick_ns;
+        if self.control.is_starting() {
+            self.control.follow_rate(&self.target, &mut self.pipeline)?;
+        }
         if now_ns >= self.gauges_due_ns {
             self.gauges_due_ns = now_ns + GAUGES_EVERY_NS;
             self.read_gauges(now_ns);
