@@ -1,6 +1,10 @@
 //! A real hub on a free port, and clients that speak the protocol over real sockets.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file includes this and uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file includes this and uses its own part"
+)]
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use heaptide_hub::{Hub, HubConfig, Log};
