@@ -4,8 +4,16 @@
 //! compiles natively and is tested there; what touches a browser is behind `target_arch = "wasm32"`.
 
 pub mod app;
+pub mod canvas;
+pub mod chart;
+pub mod flame;
 pub mod format;
 pub mod net;
+pub mod pages;
+#[cfg(target_arch = "wasm32")]
+mod panic;
 pub mod sampling;
+#[cfg(target_arch = "wasm32")]
+mod store;
 pub mod url;
 pub mod worker;

@@ -42,7 +42,11 @@ pub const COMMANDS: [Entry; 8] = [
     entry(Command::Pause, "Space", "Pause, or follow again"),
     entry(Command::Filter, "/", "Filter by function or file"),
     entry(Command::Sampling, "Q", "Open or close the sampling panel"),
-    entry(Command::Clear, "Esc", "Clear: panel, filter, selection, zoom, in this order"),
+    entry(
+        Command::Clear,
+        "Esc",
+        "Clear: panel, filter, selection, zoom, in this order",
+    ),
     entry(Command::Sheet, "?", "This list"),
 ];
 
@@ -96,9 +100,15 @@ mod tests {
         for (code, key, expected) in cases {
             let press = Press { code, key, ..PLAIN };
             assert_eq!(command_for(press), expected, "{code}");
-            let modified = Press { modified: true, ..press };
+            let modified = Press {
+                modified: true,
+                ..press
+            };
             assert_eq!(command_for(modified), None, "{code} with Ctrl");
-            let in_text = Press { in_text: true, ..press };
+            let in_text = Press {
+                in_text: true,
+                ..press
+            };
             let expected = expected.filter(|command| *command == Command::Clear);
             assert_eq!(command_for(in_text), expected, "{code} in text");
         }
@@ -114,7 +124,10 @@ mod tests {
     #[test]
     fn every_command_is_on_the_sheet_once() {
         for entry in COMMANDS {
-            let same = COMMANDS.iter().filter(|other| other.command == entry.command).count();
+            let same = COMMANDS
+                .iter()
+                .filter(|other| other.command == entry.command)
+                .count();
             assert_eq!(same, 1, "{:?}", entry.command);
         }
     }

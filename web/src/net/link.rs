@@ -242,7 +242,11 @@ impl Link {
         let event = Frame::parse(bytes).and_then(|frame| self.frame(now_ms, frame));
         match event {
             Ok(event) => event,
-            Err(ProtocolError::Version { ours, theirs, upgrade }) => {
+            Err(ProtocolError::Version {
+                ours,
+                theirs,
+                upgrade,
+            }) => {
                 let refuse = Refuse {
                     code: RefuseCode::Version,
                     ours: theirs,

@@ -184,7 +184,10 @@ fn damaged_frames_are_reported_and_the_connection_goes_on() {
     flipped[last] ^= 1;
     let cases: [&[u8]; 4] = [b"", b"HTD", b"nonsense, all of it", &flipped];
     for bytes in cases {
-        assert!(matches!(link.message(1, bytes), LinkEvent::Damaged(_)), "{bytes:?}");
+        assert!(
+            matches!(link.message(1, bytes), LinkEvent::Damaged(_)),
+            "{bytes:?}"
+        );
     }
     assert!(matches!(link.message(2, &data(2)), LinkEvent::Data(_)));
     assert_eq!(wants(&mut link), [""; 0]);

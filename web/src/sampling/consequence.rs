@@ -26,7 +26,9 @@ pub struct Consequence {
 
 pub fn consequence(rate_bytes: u64, allocated_bytes_per_s: Option<f64>) -> Consequence {
     let rate = rate_bytes.max(1) as f64;
-    let samples_per_s = allocated_bytes_per_s.filter(|flow| flow.is_finite()).map(|flow| flow / rate);
+    let samples_per_s = allocated_bytes_per_s
+        .filter(|flow| flow.is_finite())
+        .map(|flow| flow / rate);
     Consequence {
         samples_per_s,
         error_at_example: Z99 / (EXAMPLE_LIVE_BYTES / rate).sqrt(),
@@ -67,7 +69,11 @@ mod tests {
         for (rate, samples, error, dear) in cases {
             let got = consequence(rate, Some(flow));
             assert_eq!(got.samples_per_s, Some(samples), "{rate}");
-            assert!((got.error_at_example / error - 1.0).abs() < 0.01, "{rate}: {}", got.error_at_example);
+            assert!(
+                (got.error_at_example / error - 1.0).abs() < 0.01,
+                "{rate}: {}",
+                got.error_at_example
+            );
             assert_eq!(got.dear, dear, "{rate}");
         }
     }

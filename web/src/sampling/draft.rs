@@ -57,8 +57,9 @@ impl Draft {
         }
         let sets_rate = self.edited.sampling_rate_bytes.is_some()
             && self.edited.sampling_rate_bytes != self.base.sampling_rate_bytes;
-        (sets_rate && !self.edited.allow_rate_write)
-            .then(|| "setting a rate writes runtime.MemProfileRate in the program: allow that first".to_owned())
+        (sets_rate && !self.edited.allow_rate_write).then(|| {
+            "setting a rate writes runtime.MemProfileRate in the program: allow that first".to_owned()
+        })
     }
 
     /// The policy has moved on to `current` while this was being edited: where both changed the same.
@@ -66,7 +67,10 @@ impl Draft {
         let mine = changes(&self.base, &self.edited);
         changes(&self.base, current)
             .into_iter()
-            .filter(|theirs| mine.iter().any(|change| change.field == theirs.field && change.to != theirs.to))
+            .filter(|theirs| {
+                mine.iter()
+                    .any(|change| change.field == theirs.field && change.to != theirs.to)
+            })
             .collect()
     }
 
@@ -108,19 +112,45 @@ pub fn changes(from: &Policy, to: &Policy) -> Vec<Change> {
     let row = |field, from, to| Change { field, from, to };
     let all = [
         row("Sampling rate", rate(from), rate(to)),
-        row("Write to the program", on_off(from.allow_rate_write), on_off(to.allow_rate_write)),
-        row("Heap samples", on_off(from.sources.sampled_heap), on_off(to.sources.sampled_heap)),
-        row("Collections and pauses", on_off(from.sources.gc), on_off(to.sources.gc)),
-        row("Mappings", on_off(from.sources.mappings), on_off(to.sources.mappings)),
-        row("Every allocation from", amount(from.tiers.always_from_bytes), amount(to.tiers.always_from_bytes)),
-        row("Some allocations from", amount(from.tiers.hashed_from_bytes), amount(to.tiers.hashed_from_bytes)),
+        row(
+            "Write to the program",
+            on_off(from.allow_rate_write),
+            on_off(to.allow_rate_write),
+        ),
+        row(
+            "Heap samples",
+            on_off(from.sources.sampled_heap),
+            on_off(to.sources.sampled_heap),
+        ),
+        row(
+            "Collections and pauses",
+            on_off(from.sources.gc),
+            on_off(to.sources.gc),
+        ),
+        row(
+            "Mappings",
+            on_off(from.sources.mappings),
+            on_off(to.sources.mappings),
+        ),
+        row(
+            "Every allocation from",
+            amount(from.tiers.always_from_bytes),
+            amount(to.tiers.always_from_bytes),
+        ),
+        row(
+            "Some allocations from",
+            amount(from.tiers.hashed_from_bytes),
+            amount(to.tiers.hashed_from_bytes),
+        ),
         row(
             "How many of those",
             format!("{} %", from.tiers.hashed_percent),
             format!("{} %", to.tiers.hashed_percent),
         ),
     ];
-    all.into_iter().filter(|change| change.from != change.to).collect()
+    all.into_iter()
+        .filter(|change| change.from != change.to)
+        .collect()
 }
 
 #[cfg(test)]
@@ -136,11 +166,22 @@ mod tests {
     #[test]
     fn steps_are_powers_of_two_within_bounds() {
         let mut draft = Draft::new(Policy::default());
-        for (rate, step) in [(0, 19), (1, 9), (512, 9), (700, 9), (800, 10), (524_288, 19), (1 << 40, 23)] {
+        for (rate, step) in [
+            (0, 19),
+            (1, 9),
+            (512, 9),
+            (700, 9),
+            (800, 10),
+            (524_288, 19),
+            (1 << 40, 23),
+        ] {
             assert_eq!(draft.step(rate), step, "{rate}");
         }
         draft.set_step(16);
-        assert_eq!((draft.edited.sampling_rate_bytes, draft.step(1)), (Some(65_536), 16));
+        assert_eq!(
+            (draft.edited.sampling_rate_bytes, draft.step(1)),
+            (Some(65_536), 16)
+        );
         draft.set_step(99);
         assert_eq!(draft.edited.sampling_rate_bytes, Some(8 << 20));
     }
@@ -190,7 +231,10 @@ mod tests {
             p.sources.gc = false;
         });
         let conflicts = draft.conflicts(&theirs);
-        assert_eq!(conflicts.iter().map(|change| change.field).collect::<Vec<_>>(), ["Sampling rate"]);
+        assert_eq!(
+            conflicts.iter().map(|change| change.field).collect::<Vec<_>>(),
+            ["Sampling rate"]
+        );
         draft.rebase(&theirs);
         assert_eq!(draft.base.revision, 4);
         assert_eq!(draft.edited.revision, 4);

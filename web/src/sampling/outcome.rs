@@ -16,8 +16,16 @@ pub struct Standing {
 
 /// `proposed` says that this page has sent a proposal from that base revision.
 pub fn standing(policy: &PolicyState, proposed: Option<u64>) -> Standing {
-    let current = policy.pending.clone().or_else(|| policy.applied.clone()).unwrap_or_default();
-    let told = |state, words| Standing { state, words, current: current.clone() };
+    let current = policy
+        .pending
+        .clone()
+        .or_else(|| policy.applied.clone())
+        .unwrap_or_default();
+    let told = |state, words| Standing {
+        state,
+        words,
+        current: current.clone(),
+    };
     if let Some(pending) = &policy.pending {
         return told(
             "pending",
@@ -25,23 +33,32 @@ pub fn standing(policy: &PolicyState, proposed: Option<u64>) -> Standing {
         );
     }
     if let (Some(why), Some(_)) = (&policy.refused, proposed) {
-        let state = if why.contains("starts from revision") { "conflict" } else { "rejected" };
+        let state = if why.contains("starts from revision") {
+            "conflict"
+        } else {
+            "rejected"
+        };
         return told(state, format!("The hub refused the change: {why}."));
     }
     match &policy.last_outcome {
         Some(outcome) => match &outcome.result {
-            PolicyResult::Applied { rate_before_bytes, rate_after_bytes, .. } => {
+            PolicyResult::Applied {
+                rate_before_bytes,
+                rate_after_bytes,
+                ..
+            } => {
                 let rate = match (*rate_before_bytes, *rate_after_bytes) {
                     (_, 0) => String::new(),
                     (before, after) if before == after => format!(" Sampling rate {}.", amount(after)),
                     (0, after) => format!(" Sampling rate now {}.", amount(after)),
-                    (before, after) => format!(
-                        " Sampling rate {}, before {}.",
-                        amount(after),
-                        amount(before)
-                    ),
+                    (before, after) => {
+                        format!(" Sampling rate {}, before {}.", amount(after), amount(before))
+                    }
                 };
-                told("applied", format!("Revision {} is in force.{rate}", outcome.revision))
+                told(
+                    "applied",
+                    format!("Revision {} is in force.{rate}", outcome.revision),
+                )
             }
             PolicyResult::Rejected { reason } => told(
                 "rejected",
@@ -107,21 +124,30 @@ mod tests {
             (PolicyState::default(), None, "idle", "own policy", 0),
             (base.clone(), None, "applied", "Revision 3 is in force", 3),
             (
-                PolicyState { pending: Some(at(4)), ..base.clone() },
+                PolicyState {
+                    pending: Some(at(4)),
+                    ..base.clone()
+                },
                 Some(3),
                 "pending",
                 "Revision 4 is on its way",
                 4,
             ),
             (
-                PolicyState { last_outcome: outcome(3, applied(524_288, 65_536)), ..base.clone() },
+                PolicyState {
+                    last_outcome: outcome(3, applied(524_288, 65_536)),
+                    ..base.clone()
+                },
                 Some(2),
                 "applied",
                 "Sampling rate 64 KiB, before 512 KiB.",
                 3,
             ),
             (
-                PolicyState { last_outcome: outcome(4, rejected), ..base.clone() },
+                PolicyState {
+                    last_outcome: outcome(4, rejected),
+                    ..base.clone()
+                },
                 Some(3),
                 "rejected",
                 "--allow-rate-write",
@@ -139,7 +165,10 @@ mod tests {
             ),
             (
                 // Somebody else's refused proposal is not ours to explain.
-                PolicyState { refused: Some("no".into()), ..base },
+                PolicyState {
+                    refused: Some("no".into()),
+                    ..base
+                },
                 None,
                 "applied",
                 "Revision 3",

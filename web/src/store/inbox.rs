@@ -1,8 +1,8 @@
 //! From the worker to the signals: kept until the next animation frame, then put in at once.
 
+use super::Store;
 use super::latency::Latency;
 use super::outbox::Outbox;
-use super::Store;
 use crate::url::Place;
 use crate::worker::{Extra, Show, ToPage, ToWorker, ViewUpdate};
 use leptos::prelude::*;
@@ -178,9 +178,12 @@ fn put(store: Store, batch: Pending, latency: &Rc<RefCell<Latency>>) {
         store.flame.set(Some(Arc::new(flame)));
     }
     let follows = store.place.with_untracked(|place| place.view.at_ns.is_none());
-    if let (Some(newest_ns), Some(clock), true, true) =
-        (newest_ns, untrack(|| store.clock()), update.progress.caught_up, follows)
-    {
+    if let (Some(newest_ns), Some(clock), true, true) = (
+        newest_ns,
+        untrack(|| store.clock()),
+        update.progress.caught_up,
+        follows,
+    ) {
         Latency::measure(latency, store, newest_ns, &clock);
     }
 }

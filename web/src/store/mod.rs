@@ -114,7 +114,9 @@ impl Store {
 
     /// Pauses at the newest moment, or follows again.
     pub(crate) fn toggle_pause(&self) {
-        let newest = self.headline.with_untracked(|headline| headline.as_ref().map(|h| h.span.to_ns));
+        let newest = self
+            .headline
+            .with_untracked(|headline| headline.as_ref().map(|h| h.span.to_ns));
         self.look(|view| {
             view.at_ns = match view.at_ns {
                 Some(_) => None,

@@ -28,7 +28,9 @@ pub enum Page {
         tab: Tab,
     },
     /// A path that this console doesn't know.
-    Unknown { path: String },
+    Unknown {
+        path: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -124,14 +126,12 @@ impl Page {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         match parts.as_slice() {
             [] => Self::Fleet,
-            ["s", id] => id.parse().map_or_else(
-                |_| unknown(),
-                |id| Self::Session { id, tab: Tab::Live },
-            ),
-            ["s", id, "flame"] => id.parse().map_or_else(
-                |_| unknown(),
-                |id| Self::Session { id, tab: Tab::Flame },
-            ),
+            ["s", id] => id
+                .parse()
+                .map_or_else(|_| unknown(), |id| Self::Session { id, tab: Tab::Live }),
+            ["s", id, "flame"] => id
+                .parse()
+                .map_or_else(|_| unknown(), |id| Self::Session { id, tab: Tab::Flame }),
             _ => unknown(),
         }
     }

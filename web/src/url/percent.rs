@@ -48,17 +48,33 @@ mod tests {
 
     #[test]
     fn any_text_comes_back() {
-        for text in ["", "a b+c", "100 %", "main.(*T).f[go.shape.int]", "é∑\u{1f600}", "a=b&c#d?e"] {
+        for text in [
+            "",
+            "a b+c",
+            "100 %",
+            "main.(*T).f[go.shape.int]",
+            "é∑\u{1f600}",
+            "a=b&c#d?e",
+        ] {
             let mut coded = String::new();
             encode(text, &mut coded);
-            assert!(coded.is_ascii() && !coded.contains(['&', '=', '#', ' ', '+']), "{coded}");
+            assert!(
+                coded.is_ascii() && !coded.contains(['&', '=', '#', ' ', '+']),
+                "{coded}"
+            );
             assert_eq!(decode(&coded), text);
         }
     }
 
     #[test]
     fn broken_codes_stay_and_broken_text_is_marked() {
-        for (coded, expected) in [("%", "%"), ("%4", "%4"), ("%zz", "%zz"), ("%FF", "\u{fffd}"), ("a+b", "a b")] {
+        for (coded, expected) in [
+            ("%", "%"),
+            ("%4", "%4"),
+            ("%zz", "%zz"),
+            ("%FF", "\u{fffd}"),
+            ("a+b", "a b"),
+        ] {
             assert_eq!(decode(coded), expected, "{coded}");
         }
     }

@@ -106,7 +106,13 @@ fn bad_state_still_opens_the_data_and_says_what_was_left_out() {
 
 #[test]
 fn unknown_paths_and_foreign_keys() {
-    for path in ["/x", "/s", "/s/12", "/s/00112233445566778899aabbccddeeff/x", "/s/é"] {
+    for path in [
+        "/x",
+        "/s",
+        "/s/12",
+        "/s/00112233445566778899aabbccddeeff/x",
+        "/s/é",
+    ] {
         let opened = Place::open(path, "utm_source=mail");
         assert_eq!(opened.place.page, Page::Unknown { path: path.into() });
         assert_eq!(opened.problems, [""; 0]);

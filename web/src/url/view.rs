@@ -143,7 +143,11 @@ impl ViewState {
             put(true, "t0", window.from_ns.to_string());
             put(true, "t1", window.to_ns.to_string());
         }
-        put(self.metric != default.metric, "metric", metric_key(self.metric.0).to_owned());
+        put(
+            self.metric != default.metric,
+            "metric",
+            metric_key(self.metric.0).to_owned(),
+        );
         put(!self.filter.is_empty(), "f", self.filter.clone());
         for (key, value) in [("sel", self.selected), ("zoom", self.zoom)] {
             if let Some(value) = value {
@@ -162,7 +166,9 @@ impl ViewState {
         let version = match pairs.iter().find(|(key, _)| key == "v") {
             None => VIEW_VERSION,
             Some((_, text)) => text.parse().unwrap_or_else(|_| {
-                problems.push(format!("The link's version {text:?} is not a number; it was read as {VIEW_VERSION}."));
+                problems.push(format!(
+                    "The link's version {text:?} is not a number; it was read as {VIEW_VERSION}."
+                ));
                 VIEW_VERSION
             }),
         };
@@ -193,7 +199,9 @@ impl ViewState {
             };
             if !understood {
                 let shown: String = value.chars().take(40).collect();
-                problems.push(format!("The link's {key}={shown} was not understood and is left out."));
+                problems.push(format!(
+                    "The link's {key}={shown} was not understood and is left out."
+                ));
             }
         }
         match (t0, t1) {
@@ -201,7 +209,10 @@ impl ViewState {
                 view.selection = Some(Window { from_ns, to_ns });
             }
             (None, None) => {}
-            _ => problems.push("The link's time window has no beginning before its end; all of the time is shown.".to_owned()),
+            _ => problems.push(
+                "The link's time window has no beginning before its end; all of the time is shown."
+                    .to_owned(),
+            ),
         }
         view
     }
@@ -234,6 +245,8 @@ fn number(text: &str, out: &mut Option<u64>) -> bool {
 }
 
 fn node_key(text: &str, out: &mut Option<u64>) -> bool {
-    *out = (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten();
+    *out = (text.len() == 16)
+        .then(|| u64::from_str_radix(text, 16).ok())
+        .flatten();
     out.is_some()
 }

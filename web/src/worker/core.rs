@@ -14,7 +14,9 @@ const FLEET_MS: u64 = 250;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum CoreOutput {
-    Connect { url: String },
+    Connect {
+        url: String,
+    },
     Send(Vec<u8>),
     Disconnect,
     /// A [`ToPage`] in postcard.
@@ -169,7 +171,10 @@ impl Core {
             sites: None,
             flame: None,
         };
-        if self.views.answer(watched.id, &watched.data, &mut update, clock_ms) {
+        if self
+            .views
+            .answer(watched.id, &watched.data, &mut update, clock_ms)
+        {
             self.post(&ToPage::View(Box::new(update)));
         }
     }
@@ -177,8 +182,15 @@ impl Core {
     /// When to wake it at the latest.
     pub fn next_ms(&self) -> Option<u64> {
         let fleet = (self.fleet_changed || self.damage_changed).then_some(self.fleet_not_before_ms);
-        let views = self.views.next_ms().filter(|_| self.visible).map(|ms| ms.ceil() as u64);
-        [self.link.deadline_ms(), fleet, views].into_iter().flatten().min()
+        let views = self
+            .views
+            .next_ms()
+            .filter(|_| self.visible)
+            .map(|ms| ms.ceil() as u64);
+        [self.link.deadline_ms(), fleet, views]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub fn poll(&mut self) -> Option<CoreOutput> {
@@ -213,8 +225,12 @@ impl Core {
         let state = self.link.state(now_ms);
         // A countdown is the page's business: only what else changes is told.
         let same = match (&self.sent_link, &state) {
-            (Some(LinkState::Waiting { attempt: old, .. }), LinkState::Waiting { attempt, .. }) => old == attempt,
-            (Some(LinkState::Refused { message: old, .. }), LinkState::Refused { message, .. }) => old == message,
+            (Some(LinkState::Waiting { attempt: old, .. }), LinkState::Waiting { attempt, .. }) => {
+                old == attempt
+            }
+            (Some(LinkState::Refused { message: old, .. }), LinkState::Refused { message, .. }) => {
+                old == message
+            }
             (Some(old), new) => old == new,
             (None, _) => false,
         };
@@ -233,6 +249,6 @@ impl Core {
 }
 
 #[cfg(test)]
-pub(super) mod sample;
+pub(crate) mod sample;
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,9 @@ mod tests {
         damage.note("first".into(), &[0; 100]);
         assert_eq!(damage.hex.len(), 64 * 2 + 15 + " …".len());
         damage.note("second".into(), b"HTD\x01\xff");
-        assert_eq!((damage.count, damage.what.as_str(), damage.hex.as_str()), (2, "second", "48544401 ff"));
+        assert_eq!(
+            (damage.count, damage.what.as_str(), damage.hex.as_str()),
+            (2, "second", "48544401 ff")
+        );
     }
 }

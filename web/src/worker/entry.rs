@@ -4,7 +4,6 @@ use super::core::{Core, CoreOutput};
 use super::messages::ToWorker;
 use crate::net::socket::{Socket, SocketEvent};
 use std::cell::RefCell;
-use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 use web_sys::DedicatedWorkerGlobalScope;
 
@@ -111,7 +110,10 @@ impl Host {
         let wait_ms = next_ms.saturating_sub(now_ms() as u64).clamp(1, 60_000) as i32;
         self.timer = self
             .scope
-            .set_timeout_with_callback_and_timeout_and_arguments_0(self.alarm.as_ref().unchecked_ref(), wait_ms)
+            .set_timeout_with_callback_and_timeout_and_arguments_0(
+                self.alarm.as_ref().unchecked_ref(),
+                wait_ms,
+            )
             .ok()
             .map(|handle| (handle, next_ms));
     }
@@ -120,5 +122,7 @@ impl Host {
 /// Milliseconds that never go back, on the worker's own clock.
 fn now_ms() -> f64 {
     let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
-    scope.performance().map_or_else(js_sys::Date::now, |performance| performance.now())
+    scope
+        .performance()
+        .map_or_else(js_sys::Date::now, |performance| performance.now())
 }

@@ -41,7 +41,10 @@ impl Fleet {
         let mut old = std::mem::take(&mut self.sessions);
         for summary in sessions.into_iter().take(MAX_SESSIONS) {
             let mut entry = Entry {
-                history: old.remove(&summary.session).map(|entry| entry.history).unwrap_or_default(),
+                history: old
+                    .remove(&summary.session)
+                    .map(|entry| entry.history)
+                    .unwrap_or_default(),
                 summary,
             };
             entry.remember();
@@ -64,7 +67,9 @@ impl Fleet {
     }
 
     pub(super) fn frames(&self, session: SessionId) -> u64 {
-        self.sessions.get(&session).map_or(0, |entry| entry.summary.frames)
+        self.sessions
+            .get(&session)
+            .map_or(0, |entry| entry.summary.frames)
     }
 
     pub(super) fn rows(&self) -> Vec<FleetRow> {
@@ -124,7 +129,10 @@ mod tests {
         fleet.replace(vec![sample::summary(1)]);
         assert_eq!(fleet.rows()[0].growth_bytes_per_min, None);
         for second in 0..300 {
-            fleet.pulse(SessionId([1; 16]), sample::pulse(second * 1_000_000_000, 1e6 + 1e3 * second as f64));
+            fleet.pulse(
+                SessionId([1; 16]),
+                sample::pulse(second * 1_000_000_000, 1e6 + 1e3 * second as f64),
+            );
         }
         let row = &fleet.rows()[0];
         let growth = row.growth_bytes_per_min.unwrap();

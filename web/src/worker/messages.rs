@@ -11,10 +11,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToWorker {
     /// First of all.
-    Start { socket_url: String, seed: u64 },
+    Start {
+        socket_url: String,
+        seed: u64,
+    },
     /// What is on screen now; replaces the one before.
     Show(Show),
-    Propose { session: SessionId, policy: Policy },
+    Propose {
+        session: SessionId,
+        policy: Policy,
+    },
     RetryNow,
     /// Nobody can see a hidden page: nothing is computed for it, all is taken in.
     Visible(bool),

@@ -11,6 +11,8 @@ mod fleet;
 mod messages;
 mod views;
 
+#[cfg(test)]
+pub(crate) use self::core::sample::signature as sample_signature;
 pub use self::core::{Core, CoreOutput};
 pub use fleet::{FleetRow, HISTORY};
 pub use messages::{Damage, Extra, Progress, Show, ToPage, ToWorker, ViewUpdate};

@@ -137,7 +137,11 @@ fn the_fleet_arrives_and_is_not_repeated() {
         _ => None,
     });
     assert_eq!(rows, Some(1));
-    assert!(seen.page.iter().any(|message| matches!(message, ToPage::Link(LinkState::Live { .. }))));
+    assert!(
+        seen.page
+            .iter()
+            .any(|message| matches!(message, ToPage::Link(LinkState::Live { .. })))
+    );
     assert!(run(&mut core, 10).page.is_empty());
 }
 
@@ -163,7 +167,11 @@ fn frames_become_headline_timeline_and_sites_at_most_20_times_a_second() {
     assert_eq!(last.show, 1);
     assert!(last.progress.caught_up);
     let headline = last.headline.unwrap();
-    assert!(headline.live.value > 900.0 * 1024.0 * 1024.0, "{}", headline.live.value);
+    assert!(
+        headline.live.value > 900.0 * 1024.0 * 1024.0,
+        "{}",
+        headline.live.value
+    );
     assert_eq!(headline.rss.unwrap().value, 64.0 * 1024.0 * 1024.0);
     assert!(!last.timeline.unwrap().points.is_empty());
 }
@@ -195,7 +203,14 @@ fn reconnects_behind_what_it_has_and_shows_the_gap() {
     run(&mut core, 0);
     core.socket_closed(10);
     let seen = run(&mut core, 10);
-    assert!(matches!(seen.page[..], [ToPage::Link(LinkState::Waiting { attempt: 1, .. })]), "{:?}", seen.page);
+    assert!(
+        matches!(
+            seen.page[..],
+            [ToPage::Link(LinkState::Waiting { attempt: 1, .. })]
+        ),
+        "{:?}",
+        seen.page
+    );
     let retry_ms = core.next_ms().unwrap();
     assert_eq!(run(&mut core, retry_ms).connects, 1);
     core.socket_opened(retry_ms);
@@ -205,7 +220,10 @@ fn reconnects_behind_what_it_has_and_shows_the_gap() {
         unix_ns: 0,
     };
     core.socket_message(retry_ms, &control(FrameKind::Welcome, &welcome));
-    assert_eq!(run(&mut core, retry_ms).sent, [FrameKind::Hello, FrameKind::Subscribe]);
+    assert_eq!(
+        run(&mut core, retry_ms).sent,
+        [FrameKind::Hello, FrameKind::Subscribe]
+    );
     let missed = Missed {
         from_seq: 2,
         to_seq: 9,
@@ -264,5 +282,9 @@ fn a_proposal_without_a_connection_is_said() {
     };
     core.page_message(0, propose);
     let seen = run(&mut core, 0);
-    assert!(seen.page.iter().any(|message| matches!(message, ToPage::Notice(text) if text.contains("not sent"))));
+    assert!(
+        seen.page
+            .iter()
+            .any(|message| matches!(message, ToPage::Notice(text) if text.contains("not sent")))
+    );
 }

@@ -1,0 +1,31 @@
+//! What each address shows.
+
+mod explain;
+mod losses;
+mod naming;
+
+#[cfg(target_arch = "wasm32")]
+mod about;
+#[cfg(target_arch = "wasm32")]
+mod capabilities;
+#[cfg(target_arch = "wasm32")]
+mod controls;
+#[cfg(target_arch = "wasm32")]
+mod figures;
+#[cfg(target_arch = "wasm32")]
+mod flame;
+#[cfg(target_arch = "wasm32")]
+mod fleet;
+#[cfg(target_arch = "wasm32")]
+mod live;
+#[cfg(target_arch = "wasm32")]
+mod loss_panel;
+#[cfg(target_arch = "wasm32")]
+mod sites;
+
+pub use explain::{Explained, FIGURES, explain};
+pub use losses::{LossLine, flaw_lines, loss_lines};
+pub use naming::{class_name, drop_words, flaw_words, hop_name, metric_name, metric_words, service_name};
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) use self::{flame::FlamePage, fleet::FleetPage, live::LivePage, live::UnknownPage};
