@@ -11,7 +11,6 @@ mod support;
 
 use std::{
     collections::{HashMap, HashSet},
-    os::unix::process::CommandExt as _,
     process::Command,
 };
 
@@ -638,7 +637,6 @@ fn without_rights_the_missing_capability_is_named() {
             "--nocapture",
         ])
         .env("HEAPTIDE_TEST_WITHOUT_RIGHTS", "1")
-        .arg0("setpriv")
         .output();
     match child {
         Err(error) => skip(&format!("setpriv can't be run: {error}")),
