@@ -129,7 +129,7 @@ pub(crate) fn console(place: &Place, steps: &mut Steps<'_>, choice: Choice) -> R
         );
     }
     let out = place.dist().join("web");
-    let mut bundle = bundle(place)?;
+    let mut bundle = bundle(place);
     bundle.arg("console").arg("--wasm").arg(wasm);
     bundle.arg("--static").arg(place.root.join("web/static"));
     bundle
@@ -137,7 +137,7 @@ pub(crate) fn console(place: &Place, steps: &mut Steps<'_>, choice: Choice) -> R
         .arg(&out)
         .arg("--cache")
         .arg(place.cache.join("brotli"));
-    steps.run("console, packed", &mut bundle)?;
+    steps.run_all("console, packed", &mut [bundle_build(place)?, bundle])?;
     Ok(out)
 }
 
@@ -157,11 +157,23 @@ pub(crate) fn wasm_result(place: &Place, rust: &Rust, folder: &str) -> PathBuf {
         .join("heaptide_web.wasm")
 }
 
-/// The program that needs wasm-bindgen and brotli; more arguments follow.
-pub(crate) fn bundle(place: &Place) -> Result<Command> {
+/// The cargo command that builds the program which needs wasm-bindgen and brotli.
+///
+/// `--workspace --bin`, not `--package`: its dependencies then get the features that they have in the
+/// tests of the whole workspace, and are built once for both.
+pub(crate) fn bundle_build(place: &Place) -> Result<Command> {
     let mut command = Rust::own()?.cargo(place);
-    command.args(["run", "--quiet", "--package", "heaptide-bundle", "--"]);
+    command.args(["build", "--quiet", "--workspace", "--bin", "heaptide-bundle"]);
     Ok(command)
+}
+
+/// That program; more arguments follow.
+pub(crate) fn bundle(place: &Place) -> Command {
+    Command::new(bundle_file(place))
+}
+
+pub(crate) fn bundle_file(place: &Place) -> PathBuf {
+    place.target.join("debug/heaptide-bundle")
 }
 
 /// `cargo xtask size`: builds the console if it is not there as it should be, then measures.
@@ -179,7 +191,7 @@ pub(crate) fn size(mut args: lexopt::Parser) -> Result<ExitCode> {
     }
     let place = Place::find()?;
     console(&place, &mut Steps::new(&place, 2), choice)?;
-    let status = Managed::spawn(&mut size_command(&place)?)?.wait()?;
+    let status = Managed::spawn(&mut size_command(&place))?.wait()?;
     Ok(if status.success() {
         ExitCode::SUCCESS
     } else {
@@ -188,11 +200,11 @@ pub(crate) fn size(mut args: lexopt::Parser) -> Result<ExitCode> {
 }
 
 /// Measures what is in `dist/web/`.
-pub(crate) fn size_command(place: &Place) -> Result<Command> {
-    let mut command = bundle(place)?;
+pub(crate) fn size_command(place: &Place) -> Command {
+    let mut command = bundle(place);
     command.arg("size").arg("--out").arg(place.dist().join("web"));
     command.args(["--limit", &BUDGET_BYTES.to_string()]);
-    Ok(command)
+    command
 }
 
 /// The one binary, at its place in `dist/`.
