@@ -219,10 +219,10 @@ pub(crate) async fn part(mut socket: WebSocket, hub: &Hub, result: &Result<End, 
         code,
         reason: reason.into(),
     };
-    if send_within(&mut socket, Message::Close(Some(close))).await {
-        let drain = async { while let Some(Ok(_)) = socket.recv().await {} };
-        let _ = tokio::time::timeout(LINGER, drain).await;
-    }
+    // Fails if the peer closed first; its close frame is then answered while the socket is drained.
+    let _ = send_within(&mut socket, Message::Close(Some(close))).await;
+    let drain = async { while let Some(Ok(_)) = socket.recv().await {} };
+    let _ = tokio::time::timeout(LINGER, drain).await;
 }
 
 async fn send_within(socket: &mut WebSocket, message: Message) -> bool {

@@ -33,6 +33,7 @@ async fn a_frame_goes_from_collector_to_disk_to_console() {
     }
     collector.end("bye").await;
     console.listed(id, is_away).await;
+    drop(console);
     hub.stop().await;
 
     let hub = start(folder.path()).await;
@@ -54,5 +55,6 @@ async fn a_frame_goes_from_collector_to_disk_to_console() {
     console
         .listed(id, |summary| summary.state == SessionState::Ended)
         .await;
+    drop(console);
     hub.stop().await;
 }

@@ -243,3 +243,88 @@ impl Scan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::record::RecordHead;
+    use heaptide_protocol::Envelope;
+    use heaptide_protocol::frame::encode;
+
+    const SESSION: SessionId = SessionId([1; 16]);
+
+    /// Records of `(sequence number, synced_seq)`; the start of each and the file's bytes.
+    fn segment(records: &[(u64, u64)]) -> (Vec<usize>, Vec<u8>) {
+        let mut bytes = SEGMENT_HEAD.to_vec();
+        let mut starts = Vec::new();
+        for (seq, synced_seq) in records {
+            starts.push(bytes.len());
+            let frame = encode(Envelope::data(SESSION, *seq, *seq, *seq), b"some payload").unwrap();
+            let head = RecordHead {
+                frame_bytes: u32::try_from(frame.len()).unwrap(),
+                synced_seq: *synced_seq,
+            };
+            bytes.extend_from_slice(&head.encode());
+            bytes.extend_from_slice(&frame);
+        }
+        (starts, bytes)
+    }
+
+    #[test]
+    fn a_bad_place_is_damage_or_a_tear_by_what_later_records_prove() {
+        // Three commits: 1; 2 and 3; 4 to 7. The last one may have reached the disk in any order.
+        let records = [(1, 0), (2, 1), (3, 1), (4, 3), (5, 3), (6, 3), (7, 3)];
+        let (starts, good) = segment(&records);
+        // The record that is damaged, how it ends: durable up to, frames left, damaged places.
+        let cases = [
+            (None, 7, 7, 0),
+            (Some(1), 7, 6, 1),
+            (Some(2), 7, 6, 1),
+            (Some(3), 7, 6, 1),
+            // Not proven: the collector still has 4 to 7, and sends them again.
+            (Some(4), 3, 3, 0),
+            (Some(5), 4, 4, 0),
+            (Some(7), 6, 6, 0),
+        ];
+        for (damaged, durable_seq, frames, damaged_places) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let mut bytes = good.clone();
+            if let Some(record) = damaged {
+                bytes[starts[record - 1] + 30] ^= 1;
+            }
+            let path = folder.path().join(segment_name(1));
+            fs::write(&path, &bytes).unwrap();
+            let recovered = recover(folder.path(), SESSION).unwrap().unwrap();
+            let got = (
+                recovered.log.durable_seq(),
+                recovered.log.frames(),
+                recovered.damaged_places,
+            );
+            assert_eq!(
+                got,
+                (durable_seq, frames, damaged_places),
+                "record {damaged:?}: {:?}",
+                recovered.findings
+            );
+            let left = fs::metadata(&path).unwrap().len();
+            assert_eq!(
+                left + recovered.cut_bytes,
+                good.len() as u64,
+                "record {damaged:?}"
+            );
+            assert_eq!(left, recovered.log.end(), "record {damaged:?}");
+        }
+    }
+
+    #[test]
+    fn damage_and_a_tear_in_one_file_are_told_apart() {
+        let (starts, mut bytes) = segment(&[(1, 0), (2, 1), (3, 2), (4, 3), (5, 3)]);
+        bytes[starts[1] + 40] ^= 0x80;
+        bytes.truncate(starts[4] + 20);
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(segment_name(1)), &bytes).unwrap();
+        let recovered = recover(folder.path(), SESSION).unwrap().unwrap();
+        assert_eq!((recovered.log.durable_seq(), recovered.log.frames()), (4, 3));
+        assert_eq!((recovered.damaged_places, recovered.cut_bytes), (1, 20));
+    }
+}
