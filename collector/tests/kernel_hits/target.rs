@@ -10,7 +10,7 @@ use heaptide_collector::linux::bpf::{
     BpfSession, ClassSet, MappingCall, ProbePoint, SyscallKind, TargetSpec, What, decode,
 };
 
-use super::go::Binary;
+use crate::go::Binary;
 
 /// Length of the program's own mappings, which the runtime never uses.
 pub(crate) const MAP_LEN: u64 = 77 * 4096;
