@@ -64,10 +64,7 @@ pub async fn watch(
     });
     let session = watch.outgoing.session();
     orphans.abort();
-    let outcome = watch.uplink.finish(FAREWELL).await;
-    eprintln!("DEBUG {outcome:?} {:?}", watch.uplink.stats());
-    while let Ok(e) = watch.events.try_recv() { eprintln!("DEBUG {e:?}"); }
-    let delivered = outcome == uplink::Outcome::Ended;
+    let delivered = watch.uplink.finish(FAREWELL).await == uplink::Outcome::Ended;
     Ok(Outcome {
         session,
         reason,

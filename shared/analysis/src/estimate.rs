@@ -23,6 +23,7 @@ pub(crate) struct Weight {
     objects: f64,
     /// `1 - p`: 0 if every object is seen.
     unseen: f64,
+    rate_bytes: u64,
 }
 
 impl Weight {
@@ -33,6 +34,7 @@ impl Weight {
                 size_bytes: size,
                 objects: 1.0,
                 unseen: 0.0,
+                rate_bytes,
             };
         }
         let seen = -libm::expm1(-size / rate_bytes as f64);
@@ -40,6 +42,7 @@ impl Weight {
             size_bytes: size,
             objects: 1.0 / seen,
             unseen: 1.0 - seen,
+            rate_bytes,
         }
     }
 
@@ -61,6 +64,8 @@ pub(crate) struct Sum {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Tally {
     pub(crate) samples: i64,
+    /// The coarsest rate among the samples.
+    rate_bytes: u64,
     pub(crate) bytes: Sum,
     pub(crate) objects: Sum,
 }
@@ -104,7 +109,7 @@ impl Sum {
         )
     }
 
-    pub(crate) fn figure(&self, rate_bytes: u64) -> Figure {
+    fn figure(&self, rate_bytes: u64) -> Figure {
         let (low, high) = self.bounds();
         let value = self.estimate.max(0.0);
         Figure {
@@ -133,6 +138,7 @@ impl Sum {
 impl Tally {
     pub(crate) fn add(&mut self, weight: &Weight, count: i64) {
         self.samples += count;
+        self.rate_bytes = self.rate_bytes.max(weight.rate_bytes);
         let times = count as f64;
         self.bytes.add(weight.bytes(), weight.unseen, times);
         self.objects.add(weight.objects, weight.unseen, times);
@@ -154,18 +160,28 @@ impl Tally {
         }
         Self {
             samples,
+            rate_bytes: self.rate_bytes.max(other.rate_bytes),
             bytes: self.bytes.plus(&other.bytes, sign as f64),
             objects: self.objects.plus(&other.objects, sign as f64),
         }
     }
 
-    /// The bytes, with an upper bound also where sampling saw nothing.
+    /// The bytes, with an upper bound also where sampling at `rate_bytes` saw nothing.
     pub(crate) fn bytes_figure(&self, rate_bytes: u64) -> Figure {
-        let mut figure = self.bytes.figure(rate_bytes);
         if self.samples == 0 && rate_bytes > 1 {
-            figure.high = NONE_SEEN * rate_bytes as f64;
+            let high = NONE_SEEN * rate_bytes as f64;
+            return Figure {
+                value: 0.0,
+                low: 0.0,
+                high,
+                method: method(rate_bytes),
+            };
         }
-        figure
+        self.bytes.figure(self.rate_bytes)
+    }
+
+    pub(crate) fn objects_figure(&self) -> Figure {
+        self.objects.figure(self.rate_bytes)
     }
 }
 

@@ -213,8 +213,8 @@ pub(crate) fn sites(
                 function,
                 file,
                 line,
-                bytes: tally.bytes.figure(rate_bytes),
-                objects: tally.objects.figure(rate_bytes),
+                bytes: tally.bytes_figure(rate_bytes),
+                objects: tally.objects_figure(),
                 samples: tally.samples.unsigned_abs(),
                 share: tally.bytes.estimate / whole,
                 heaviest_stack: symbols

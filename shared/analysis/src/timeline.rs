@@ -111,7 +111,7 @@ impl Ticks {
         let before = self.before(start);
         let at = self.before(end);
         let seconds = f64::from(end - start) * self.tick_ns as f64 / 1e9;
-        let live = at.born.minus(&at.died).bytes.figure(2);
+        let live = at.born.minus(&at.died).bytes_figure(0);
         TimelinePoint {
             at_ns: self.origin_ns + u64::from(end) * self.tick_ns,
             live_bytes: live.value,
