@@ -167,7 +167,7 @@ impl Connection<'_> {
         if let Some(why) = hub.store.health.refusal(Instant::now()) {
             return Err(Refusal::new(RefuseCode::StorageFull, why).about(id));
         }
-        let session = hub.fleet.get_or_create(id)?;
+        let (session, is_new) = hub.fleet.get_or_create(id)?;
         let durable_seq = session.durable_seq();
         if open.first_seq > durable_seq.saturating_add(1) {
             let message = format!(
@@ -175,13 +175,17 @@ impl Connection<'_> {
                  new session",
                 open.first_seq
             );
-            hub.fleet.forget_if_empty(id);
+            if is_new {
+                hub.fleet.forget(id);
+            }
             return Err(Refusal::new(RefuseCode::SequenceGap, message).about(id));
         }
         let link = session.open(open, Arc::clone(&self.wake));
         if let Err(why) = hub.store.save(&session).await {
             session.close(link, false);
-            hub.fleet.forget_if_empty(id);
+            if is_new {
+                hub.fleet.forget(id);
+            }
             return Err(Refusal::new(RefuseCode::StorageFull, why).about(id));
         }
         // Frames of an earlier connection may have become durable meanwhile.

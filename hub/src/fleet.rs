@@ -44,11 +44,11 @@ impl Fleet {
         self.lock().get(&id).cloned()
     }
 
-    /// The session of this id, new if need be.
-    pub(crate) fn get_or_create(&self, id: SessionId) -> Result<Arc<Session>, Refusal> {
+    /// The session of this id, and whether it is new.
+    pub(crate) fn get_or_create(&self, id: SessionId) -> Result<(Arc<Session>, bool), Refusal> {
         if self.unreadable.contains(&id) {
             return Err(Refusal::new(
-                RefuseCode::StorageFull,
+                RefuseCode::SequenceGap,
                 format!(
                     "the hub can't read what it has of session {id}: see the hub's log, or start a new session"
                 ),
@@ -57,7 +57,7 @@ impl Fleet {
         let mut sessions = self.lock();
         let count = sessions.len();
         match sessions.entry(id) {
-            Entry::Occupied(entry) => Ok(Arc::clone(entry.get())),
+            Entry::Occupied(entry) => Ok((Arc::clone(entry.get()), false)),
             Entry::Vacant(_) if count >= self.limit => Err(Refusal::new(
                 RefuseCode::TooManySessions,
                 format!(
@@ -66,20 +66,14 @@ impl Fleet {
             )),
             Entry::Vacant(entry) => {
                 let session = Arc::new(Session::new(id, Meta::unknown(id), LogView::new()));
-                Ok(Arc::clone(entry.insert(session)))
+                Ok((Arc::clone(entry.insert(session)), true))
             }
         }
     }
 
-    /// Forgets a session that never got a frame nor a folder.
-    pub(crate) fn forget_if_empty(&self, id: SessionId) {
-        let mut sessions = self.lock();
-        if sessions
-            .get(&id)
-            .is_some_and(|session| session.durable_seq() == 0)
-        {
-            sessions.remove(&id);
-        }
+    /// Takes back a session that came to nothing.
+    pub(crate) fn forget(&self, id: SessionId) {
+        self.lock().remove(&id);
     }
 
     pub(crate) fn changed(&self) {

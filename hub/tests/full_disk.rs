@@ -1,6 +1,13 @@
 //! A disk that is full, or read-only: nothing is acknowledged that isn't there, everybody is told once, and
 //! it goes on by itself. Uses small file systems of its own, so it needs the right to mount.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
 #![cfg(target_os = "linux")]
 
 mod common;

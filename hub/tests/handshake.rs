@@ -1,5 +1,13 @@
 //! What happens before and instead of data: wrong peers, wrong bytes, wrong order.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
 mod common;
 
 use common::{Client, Seen, hello, open, patient, session, start, start_with};
@@ -266,15 +274,11 @@ async fn a_frame_above_the_limit_ends_the_connection_and_nothing_else() {
     let mut collector = hub.collector().await;
     collector.open(session(1), 1).await;
     collector.try_send(vec![0; MAX_FRAME_BYTES + 1]).await;
-    loop {
-        match collector.next_but_lists().await {
-            Seen::Frame(envelope, _, bytes) => {
-                assert_eq!(envelope.kind, FrameKind::Refuse);
-                let refuse: Refuse = Frame::parse(&bytes).unwrap().control("Refuse").unwrap();
-                assert!(refuse.message.contains("1048576"), "{refuse:?}");
-            }
-            Seen::Closed(..) | Seen::Broken => break,
-        }
+    // The hub doesn't read the rest of it, so its sentence may be lost in a reset.
+    while let Seen::Frame(envelope, _, bytes) = collector.next_but_lists().await {
+        assert_eq!(envelope.kind, FrameKind::Refuse);
+        let refuse: Refuse = Frame::parse(&bytes).unwrap().control("Refuse").unwrap();
+        assert!(refuse.message.contains("1048576"), "{refuse:?}");
     }
     let mut collector = hub.collector().await;
     assert_eq!(collector.open(session(1), 1).await, 0);

@@ -1,5 +1,13 @@
 //! The HTTP side: files and their headers, origins before an upgrade, limits, health.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
 mod common;
 
 use common::{get, raw, start, start_with};

@@ -1,5 +1,13 @@
 //! Taking frames in: acknowledgements, repeats, gaps, takeovers, and that payloads are left alone.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
 mod common;
 
 use common::{Seen, data, is_away, open, session, start, start_with};
@@ -105,6 +113,21 @@ async fn a_gap_is_refused_with_both_numbers_and_what_came_before_is_kept() {
     }
     let mut collector = hub.collector().await;
     assert_eq!(collector.open(id, 2).await, 1);
+    // A liar does not push a session out that has no frames yet.
+    assert_eq!(collector.open(session(3), 1).await, 0);
+    let mut liar = hub.collector().await;
+    liar.control(FrameKind::Open, session(3), &open(9)).await;
+    liar.expect_refusal(RefuseCode::SequenceGap).await;
+    assert!(
+        hub.get("/api/v1/sessions")
+            .await
+            .contains(&session(3).to_string())
+    );
+    assert!(
+        !hub.get("/api/v1/sessions")
+            .await
+            .contains(&session(2).to_string())
+    );
     drop(collector);
     hub.stop().await;
 }

@@ -3,6 +3,14 @@
 //! This test starts itself again as a child that runs a hub, loads it, kills it at a random moment, and
 //! starts it anew on the same folder. `HEAPTIDE_KILLS` sets how often (10 if unset).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
 mod common;
 
 use common::{Client, Seen, data, open, session};

@@ -1,5 +1,13 @@
 //! The way of the data: collector, disk, acknowledgement, console; and the same after a restart.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
 mod common;
 
 use common::{Seen, data, is_away, session, start};

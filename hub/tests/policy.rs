@@ -1,5 +1,13 @@
 //! A policy's way from a console to a collector and back, and what happens when two people edit at once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
 mod common;
 
 use common::{Client, is_away, open, session, start};

@@ -1,5 +1,13 @@
 //! What consoles get: everything once and in order, however late they come; and what a slow one is told.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
 mod common;
 
 use common::{Client, Seen, data, session, start, start_with};
@@ -113,7 +121,7 @@ async fn pass(number: u8, seq: u64, collector: &mut Client, console: &mut Client
 async fn sessions_are_followed_side_by_side_and_let_go_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
     let hub = start_with(folder.path(), |config| {
-        config.limits.subscriptions_per_connection = 2
+        config.limits.subscriptions_per_connection = 2;
     })
     .await;
     let mut collector = hub.collector().await;
@@ -153,7 +161,7 @@ async fn a_slow_console_is_told_what_it_missed_and_ingest_goes_on() {
     const LENGTH: usize = 64 << 10;
     let folder = tempfile::tempdir().unwrap();
     let hub = start_with(folder.path(), |config| {
-        config.limits.slow_reader_bytes = 512 << 10
+        config.limits.slow_reader_bytes = 512 << 10;
     })
     .await;
     let id = session(1);

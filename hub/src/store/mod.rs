@@ -65,7 +65,7 @@ impl Store {
             source,
         };
         let sessions_dir = data_dir.join("sessions");
-        fs::create_dir_all(&sessions_dir).map_err(failed)?;
+        create_private(&sessions_dir).map_err(failed)?;
         let lock = File::create(data_dir.join("lock")).map_err(failed)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => HubError::DataDirInUse {
@@ -153,6 +153,18 @@ impl Store {
             let _ = thread.join();
         }
     }
+}
+
+/// Command lines and symbols are nobody else's business.
+fn create_private(folder: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(folder)
 }
 
 fn find(sessions_dir: &Path, stats: &Stats, log: &Log) -> std::io::Result<Found> {

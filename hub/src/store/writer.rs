@@ -193,16 +193,19 @@ impl Writer {
         let session = &batch.session;
         let synced_seq = session.durable_seq();
         let mut next_seq = synced_seq + 1;
-        let before = batch.frames.len();
-        // A repeat, or what is left of a connection whose earlier frames were given up.
+        // Repeats, and what is left of a connection whose earlier frames were given up.
         batch.frames.retain(|append| {
-            let follows = append.envelope.seq == next_seq;
+            let seq = append.envelope.seq;
+            let follows = seq == next_seq;
             next_seq += u64::from(follows);
+            self.stats
+                .frames_repeated
+                .add(u64::from(!follows && seq < next_seq));
+            self.stats
+                .frames_abandoned
+                .add(u64::from(!follows && seq > next_seq));
             follows
         });
-        self.stats
-            .frames_abandoned
-            .add((before - batch.frames.len()) as u64);
         if batch.frames.is_empty() {
             return Ok(());
         }
