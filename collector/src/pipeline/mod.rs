@@ -4,6 +4,8 @@
 mod books;
 mod live;
 mod stacks;
+#[cfg(test)]
+mod tests;
 mod tick;
 
 pub use books::Books;

@@ -123,6 +123,18 @@ pub struct Stack<'a> {
     flags: u16,
 }
 
+#[cfg(test)]
+impl<'a> Stack<'a> {
+    /// A stack as the ring buffer would hold it: eight bytes a frame.
+    pub(crate) fn of_bytes(frames: &'a [u8]) -> Self {
+        Self {
+            frames,
+            caller_pc: 0,
+            flags: 0,
+        }
+    }
+}
+
 impl Stack<'_> {
     /// The program counters as the kernel walked them, innermost first. All but the first are return
     /// addresses: look up `pc - 1`.
