@@ -11,10 +11,15 @@
     reason = "a test that can't be set up has failed, and a skip is loud"
 )]
 
+#[path = "kernel_hits/attach.rs"]
 mod attach;
+#[path = "kernel_hits/counts.rs"]
 mod counts;
+#[path = "kernel_hits/go.rs"]
 mod go;
+#[path = "kernel_hits/ring.rs"]
 mod ring;
+#[path = "kernel_hits/target.rs"]
 mod target;
 
 use heaptide_collector::linux::bpf::{BpfError, BpfOptions, BpfSession};
