@@ -1,0 +1,92 @@
+//! Go toolchains and the targets that they build. Each variant is built once per run of a test binary.
+
+use crate::machine;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+/// A Go release that the tests use, by the variable that names its `go`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Go {
+    V1_22,
+    V1_27,
+}
+
+/// How a target is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Build {
+    /// With symbols and DWARF, `runtime/pprof` linked: memory profiling is on.
+    Plain,
+    /// `-s -w` and without `runtime/pprof`, so that the linker turns memory profiling off.
+    Stripped,
+}
+
+impl Go {
+    pub const ALL: [Self; 2] = [Self::V1_22, Self::V1_27];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1_22 => "1.22",
+            Self::V1_27 => "1.27",
+        }
+    }
+
+    /// The target `sites`, built; `None` after a loud skip.
+    ///
+    /// # Panics
+    /// When it can't be built.
+    #[must_use]
+    pub fn sites(self, test: &str, build: Build) -> Option<PathBuf> {
+        static BUILT: Mutex<BTreeMap<(Go, Build), PathBuf>> = Mutex::new(BTreeMap::new());
+        let variable = format!("HEAPTIDE_GO_{}", self.name().replace('.', "_"));
+        let Some(go) = std::env::var_os(&variable) else {
+            machine::skip(
+                test,
+                &format!("{variable} names no Go: `cargo xtask setup` installs it"),
+            );
+            return None;
+        };
+        let mut built = crate::wait::lock(&BUILT);
+        let path = built
+            .entry((self, build))
+            .or_insert_with(|| compile(Path::new(&go), self, build));
+        Some(path.clone())
+    }
+}
+
+fn compile(go: &Path, version: Go, build: Build) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets/sites");
+    let folder = output_folder();
+    std::fs::create_dir_all(&folder).expect("a folder for built targets");
+    let target = folder.join(format!("sites-{}-{build:?}", version.name()).to_lowercase());
+    let flags: &[&str] = match build {
+        Build::Plain => &["-tags=pprof"],
+        Build::Stripped => &["-ldflags=-s -w"],
+    };
+    let status = Command::new(go)
+        .envs([
+            ("GOFLAGS", "-mod=mod"),
+            ("GOPROXY", "off"),
+            ("GOTOOLCHAIN", "local"),
+            ("GOTELEMETRY", "off"),
+            ("CGO_ENABLED", "0"),
+        ])
+        .current_dir(source)
+        .args(["build", "-buildvcs=false", "-trimpath"])
+        .args(flags)
+        .arg("-o")
+        .arg(&target)
+        .arg(".")
+        .status()
+        .expect("run go build");
+    assert!(status.success(), "go build of sites with Go {}", version.name());
+    target
+}
+
+/// Beside the test binaries, in the target folder.
+fn output_folder() -> PathBuf {
+    let own = std::env::current_exe().expect("the test binary's path");
+    own.parent().unwrap_or(Path::new(".")).join("../e2e-targets")
+}
