@@ -142,7 +142,7 @@ mod tests {
         for (given, why) in [
             ("", "can't be read"),
             ("ws://", "can't be read"),
-            ("ws://hub:port", "can't be read"),
+            ("ws://hub:port", "port"),
             ("ws://hub:99999", "port"),
             ("ws://hub:0", "port"),
             ("ws://:7070", "no host"),

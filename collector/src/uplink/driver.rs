@@ -53,7 +53,7 @@ struct Progress {
     outcome: Option<Outcome>,
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Link, String>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Box<Link>, String>> + Send>>;
 
 pub(super) struct Driver {
     config: UplinkConfig,
@@ -61,7 +61,7 @@ pub(super) struct Driver {
     machine: Connection,
     start: Instant,
     opening: Option<Opening>,
-    link: Option<Link>,
+    link: Option<Box<Link>>,
     commands: Option<mpsc::Receiver<Command>>,
     appended: Arc<Notify>,
     events: Option<mpsc::Sender<UplinkEvent>>,
@@ -71,7 +71,7 @@ pub(super) struct Driver {
 }
 
 enum Woke {
-    Opened(Result<Link, String>),
+    Opened(Result<Box<Link>, String>),
     Stepped(Step),
     Command(Option<Command>),
     EventsGone,
@@ -295,7 +295,7 @@ impl Driver {
                     self.machine.set_open(lock(&self.spool).head().open.clone());
                     let config = self.config.clone();
                     self.link = None;
-                    self.opening = Some(Box::pin(async move { Link::open(&config).await }));
+                    self.opening = Some(Box::pin(async move { Link::open(&config).await.map(Box::new) }));
                 }
                 Action::Close { ended } => {
                     if let Some(link) = &mut self.link {
@@ -390,14 +390,14 @@ fn lock(spool: &Mutex<Spool>) -> MutexGuard<'_, Spool> {
     spool.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn opened(opening: &mut Option<Opening>) -> Result<Link, String> {
+async fn opened(opening: &mut Option<Opening>) -> Result<Box<Link>, String> {
     match opening {
         Some(opening) => opening.await,
         None => pending().await,
     }
 }
 
-async fn step(link: &mut Option<Link>) -> Step {
+async fn step(link: &mut Option<Box<Link>>) -> Step {
     match link {
         Some(link) => link.step().await,
         None => pending().await,
