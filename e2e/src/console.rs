@@ -79,8 +79,10 @@ impl Console {
         self.send(encode_control(kind, session, payload).expect("a frame"));
     }
 
+    /// Waits until the hub knows the session, and subscribes to all of it or what is missing here.
     pub fn subscribe(&self, session: SessionId) {
-        let after_seq = self.with(|state| state.views.entry(session).or_default().session.last_seq());
+        self.listed(session, "the session at the hub", |_| true);
+        let after_seq = self.view(session, |view| view.session.last_seq());
         self.control(FrameKind::Subscribe, session, &Subscribe { after_seq });
     }
 
