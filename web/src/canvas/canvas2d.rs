@@ -198,7 +198,8 @@ impl Renderer for Canvas2d {
     }
 
     fn char_width(&mut self, face: Face) -> f64 {
-        const TYPICAL: &str = "http.(*conn).serveRequestsFromBuffer";
+        // With more wide letters than most: a name cut too early is better than one that runs over its box.
+        const TYPICAL: &str = "http.(*Mux).NewReadWriterWithNumbers";
         if self.fonts[face as usize].1 == 0.0 {
             self.set_face(face);
             let width = self

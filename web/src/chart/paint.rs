@@ -391,10 +391,11 @@ fn axis(
         }
         let label = elapsed_to(base, at_ns, *step_ns);
         let half = label.len() as f64 * 3.0;
-        let at = Point {
-            x: x.clamp(layout.axis.x + half, layout.axis.right() - half),
-            y: layout.axis.y + 12.0,
-        };
+        if layout.axis.width < 2.0 * half {
+            continue;
+        }
+        let x = x.clamp(layout.axis.x + half, layout.axis.right() - half);
+        let at = Point { x, y: layout.axis.y + 12.0 };
         to.text(Ink::AxisText, Face::Figure, Align::Middle, at, &label);
     }
 }
@@ -548,7 +549,7 @@ mod tests {
         odd.points[3].live_bytes = f64::NAN;
         odd.points[4].allocated_per_s = f64::INFINITY;
         odd.cycles.extend(odd.cycles.clone());
-        for (width, height) in [(390.0, 240.0), (200.0, 120.0), (5000.0, 900.0)] {
+        for (width, height) in [(390.0, 240.0), (200.0, 120.0), (90.0, 150.0), (5000.0, 900.0)] {
             draw(&odd, width, height, Shown::ALL);
         }
         let empty = Timeline {

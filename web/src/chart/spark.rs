@@ -44,6 +44,7 @@ mod component {
     use leptos::prelude::*;
 
     use super::spark_path;
+    use crate::format::fixed;
 
     /// `label` says in words what the line shows: a screen reader reads it instead.
     #[component]
@@ -56,16 +57,16 @@ mod component {
         let line = move || spark_path(&values.read(), width, height);
         let area = move || match line() {
             path if path.is_empty() => path,
-            path => format!("{path}L{width} {height}L0 {height}Z"),
+            path => format!("{path}L{0} {1}L0 {1}Z", fixed(width, 1), fixed(height, 1)),
         };
         view! {
             <svg
                 class="spark"
                 role="img"
                 aria-label=label
-                width=width
-                height=height
-                viewBox=format!("0 0 {width} {height}")
+                width=fixed(width, 0)
+                height=fixed(height, 0)
+                viewBox=format!("0 0 {} {}", fixed(width, 0), fixed(height, 0))
             >
                 <path class="spark-area" d=area />
                 <path class="spark-line" d=line />

@@ -70,6 +70,7 @@ pub fn TimelineChart(
         frame.set(timeline.with(|timeline| {
             timeline
                 .as_ref()
+                .filter(|_| layout.memory.width >= 1.0)
                 .map(|timeline| (layout, Scales::new(timeline, &layout, shown.get())))
         }));
         surface.request();
@@ -187,7 +188,7 @@ pub fn TimelineChart(
         };
         event.prevent_default();
         event.stop_propagation();
-        let to = to.clamp(bounds.from_ns, bounds.to_ns);
+        let to = to.min(bounds.to_ns).max(bounds.from_ns);
         moment.set(Some(to));
         if event.shift_key() {
             let from = anchor.get_untracked().unwrap_or(now);
@@ -353,6 +354,9 @@ pub fn TimelineChart(
             <div class="chart-foot">
                 {move || reading.with(|now| now.as_ref().map(|now| caption(base.get(), now)))}
                 <span class="spacer"></span>
+                <span class="chart-sign chart-sign-gc">"collection"</span>
+                <span class="chart-sign chart-sign-pause">"pause"</span>
+                <span class="chart-sign chart-sign-mark">"policy change"</span>
                 {move || {
                     chosen
                         .get()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use heaptide_analysis::views::{Flame, Metric};
+use leptos::attr::custom::custom_attribute;
 use leptos::html;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
@@ -456,10 +457,10 @@ fn tree_item(scene: &Scene, node: u32, id: String, metric: Metric) -> impl IntoV
             id=id
             class="visually-hidden"
             role="treeitem"
-            attr:aria-level=layout.depth(node) + 1
             aria-posinset=position
             aria-setsize=count
             aria-selected="true"
+            {..custom_attribute("aria-level", layout.depth(node) + 1)}
         >
             {describe(scene, node, metric)}
         </div>

@@ -1,5 +1,6 @@
 //! The rows of the table twin: the tree as far as it is open, or the functions with their frames added up.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
 use super::{NodeKey, Scene, path_of};
@@ -60,13 +61,12 @@ fn siblings(
     order: Order,
 ) -> Vec<TreeRow> {
     let mut nodes: Vec<u32> = scene.layout.children(above).collect();
-    let node_of = |node: u32| &scene.flame.nodes[node as usize];
-    match order {
-        // Stable, and the graph's own order breaks ties.
-        Order::Total => nodes.sort_by(|&a, &b| node_of(b).total_bytes.total_cmp(&node_of(a).total_bytes)),
-        Order::Own => nodes.sort_by(|&a, &b| node_of(b).self_bytes.total_cmp(&node_of(a).self_bytes)),
-        Order::Name => nodes.sort_by(|&a, &b| scene.function(a).cmp(scene.function(b))),
-    }
+    let frame = |node: u32| &scene.flame.nodes[node as usize];
+    sort(&mut nodes, &|a, b| match order {
+        Order::Total => frame(b).total_bytes.total_cmp(&frame(a).total_bytes),
+        Order::Own => frame(b).self_bytes.total_cmp(&frame(a).self_bytes),
+        Order::Name => scene.function(a).cmp(scene.function(b)),
+    });
     let count = nodes.len() as u32;
     let rows = nodes.iter().zip(1..).map(|(&node, position)| {
         let starts_open = scene.share(node) >= OPEN_FROM_SHARE;
@@ -133,12 +133,19 @@ pub fn function_rows(scene: &Scene, order: Order) -> Vec<FunctionRow> {
             row.samples += node.samples;
         }
     }
-    match order {
-        Order::Total => rows.sort_by(|a, b| b.total_bytes.total_cmp(&a.total_bytes)),
-        Order::Own => rows.sort_by(|a, b| b.self_bytes.total_cmp(&a.self_bytes)),
-        Order::Name => rows.sort_by(|a, b| scene.function(a.node).cmp(scene.function(b.node))),
-    }
-    rows
+    let mut sorted: Vec<u32> = (0..rows.len() as u32).collect();
+    let row = |index: u32| &rows[index as usize];
+    sort(&mut sorted, &|a, b| match order {
+        Order::Total => row(b).total_bytes.total_cmp(&row(a).total_bytes),
+        Order::Own => row(b).self_bytes.total_cmp(&row(a).self_bytes),
+        Order::Name => scene.function(row(a).node).cmp(scene.function(row(b).node)),
+    });
+    sorted.into_iter().map(|index| *row(index)).collect()
+}
+
+/// Stable, so that the graph's own order breaks ties. Not generic: each kind of sort is 5 KB of wasm.
+fn sort(items: &mut [u32], order: &dyn Fn(u32, u32) -> Ordering) {
+    items.sort_by(|&a, &b| order(a, b));
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use heaptide_analysis::views::{Flame, Metric};
+use leptos::attr::custom::custom_attribute;
 use leptos::html;
 use leptos::prelude::*;
 use web_sys::KeyboardEvent;
@@ -220,7 +221,6 @@ pub fn FlameTable(
                         <tr
                             id=row_id(row.node)
                             aria-rowindex=index + 2
-                            attr:aria-level=row.tree.map(|tree| tree.level)
                             aria-posinset=row.tree.map(|tree| tree.position)
                             aria-setsize=row.tree.map(|tree| tree.siblings)
                             aria-expanded=row.tree.filter(|tree| tree.has_children).map(|tree| tree.is_open.to_string())
@@ -232,6 +232,7 @@ pub fn FlameTable(
                                 on_select.run(Some(key));
                             }
                             on:dblclick=move |_| on_zoom.run(Some(key))
+                            {..custom_attribute("aria-level", row.tree.map(|tree| tree.level))}
                         >
                             {row.cells(scene, move || toggle(key))}
                         </tr>
@@ -243,6 +244,15 @@ pub fn FlameTable(
     };
     let before = move || px(range.get().start as f64 * ROW_PX);
     let after = move || px((rows.with(Rows::len).saturating_sub(range.get().end)) as f64 * ROW_PX);
+    // Another order is another list: it is read from its top.
+    Effect::new(move |before: Option<()>| {
+        (order.track(), is_tree.track());
+        if before.is_some()
+            && let Some(wrap) = wrap.get_untracked()
+        {
+            wrap.set_scroll_top(0);
+        }
+    });
     let sort = move |by: Order| move || if order.get() == by { "descending" } else { "none" };
     let arrangement = move |tree: bool, text: &'static str| {
         view! {
