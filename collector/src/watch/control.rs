@@ -48,6 +48,18 @@ impl Control {
         &self.policy
     }
 
+    /// A start-up rate that can't be had is left out, so that nobody is told that it is in force.
+    pub(super) fn leave_out_rate(&mut self, target: &Target) -> Option<RejectReason> {
+        let rate_now = self.program_rate(target);
+        match decide(&Policy::default(), &self.policy, Some(rate_now), self.grants) {
+            Decision::Reject(reason) => {
+                self.policy.sampling_rate_bytes = None;
+                Some(reason)
+            }
+            Decision::Apply { .. } | Decision::Ignore => None,
+        }
+    }
+
     /// The rate in force in the program; Go's default if it can't be read.
     pub(super) fn program_rate(&self, target: &Target) -> u64 {
         self.rate
@@ -58,7 +70,11 @@ impl Control {
 
     /// Follows a rate that the program changed itself. While the program starts, also undoes what its
     /// `schedinit` did to ours: a program without pprof sets the rate to 0 there.
-    pub(super) fn follow_rate(&mut self, target: &Target, pipeline: &mut Pipeline) -> Result<(), CollectorError> {
+    pub(super) fn follow_rate(
+        &mut self,
+        target: &Target,
+        pipeline: &mut Pipeline,
+    ) -> Result<(), CollectorError> {
         let rate_now = self.program_rate(target);
         let wanted = self.wanted_rate(rate_now).filter(|wanted| *wanted != rate_now);
         let is_starting = self.is_starting();
@@ -88,7 +104,10 @@ impl Control {
             policy.sampling_rate_bytes = self.wanted_rate(rate_now);
         }
         match decide(&Policy::default(), &policy, Some(rate_now), self.grants) {
-            Decision::Apply { policy, write_rate_bytes } => {
+            Decision::Apply {
+                policy,
+                write_rate_bytes,
+            } => {
                 let write = write_rate_bytes.filter(|_| target.child.is_none());
                 self.apply(policy, write, target, pipeline)
             }

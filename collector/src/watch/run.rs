@@ -117,30 +117,34 @@ struct SecondSample {
 }
 
 impl Watch {
-    fn new(config: &WatchConfig, target: Target) -> Result<Self, CollectorError> {
+    fn new(config: &WatchConfig, mut target: Target) -> Result<Self, CollectorError> {
         let rate = target
             .go
             .rate_address()
             .map(|address| RateControl::new(address, config.guard_executable.clone()));
-        let control = Control::new(
+        let mut control = Control::new(
             config.policy.clone(),
             rate,
             config.allow_rate_write,
             target.sees_heap(),
         );
-        let tick_ns = u64::from(config.policy.tick_ms) * 1_000_000;
+        if let Some(reason) = control.leave_out_rate(&target) {
+            target.warnings.push(reason.to_string());
+        }
+        let policy = control.policy().clone();
+        let tick_ns = u64::from(policy.tick_ms) * 1_000_000;
         let pipeline = Pipeline::new(
             PipelineConfig {
                 tick_ns,
-                tiers: config.policy.tiers,
-                addresses: config.policy.addresses,
+                tiers: policy.tiers,
+                addresses: policy.addresses,
                 wakep_site: target.wakep_site(),
                 processors: target.signature.cpus,
             },
             control.program_rate(&target),
         );
         let session = new_session_id()?;
-        let (outgoing, uplink, events) = connect(config, &target, &config.policy, session)?;
+        let (outgoing, uplink, events) = connect(config, &target, &policy, session)?;
         let now_ns = monotonic_ns();
         Ok(Self {
             target,
@@ -152,7 +156,7 @@ impl Watch {
             token: config.token.clone(),
             hub_url: config.hub_url.clone(),
             spool_root: config.spool_root.clone(),
-            policy_at_start: config.policy.clone(),
+            policy_at_start: policy,
             tick_ns,
             page_bytes: rustix::param::page_size() as u64,
             waiting: Vec::new(),
