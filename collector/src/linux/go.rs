@@ -281,3 +281,76 @@ pub(crate) fn capabilities(
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heaptide_symbols::GoVersion;
+
+    fn plan(refused: &[Program]) -> ProbePlan {
+        let version = GoVersion::parse("go1.27.3").unwrap();
+        ProbePlan {
+            points: Vec::new(),
+            refused: refused
+                .iter()
+                .map(|program| (*program, "single-stepped".to_owned()))
+                .collect(),
+            offsets: RuntimeOffsets::of(&version).unwrap(),
+        }
+    }
+
+    /// Each class is always there, and whatever is not fully observed says why; what can be mended says how.
+    #[test]
+    fn invariant_8_what_cannot_be_seen_says_why() {
+        let cases = [
+            (plan(&[]), Ok(()), Some(524_288), "active limited"),
+            (plan(&[]), Ok(()), Some(0), "off"),
+            (plan(&[]), Ok(()), None, "limited"),
+            (
+                plan(&[Program::ProfileAlloc]),
+                Ok(()),
+                Some(524_288),
+                "unavailable",
+            ),
+            (plan(&[Program::StwEnd]), Ok(()), Some(524_288), "limited"),
+            (
+                plan(&[]),
+                Err("tracefs is not mounted".to_owned()),
+                Some(524_288),
+                "unavailable",
+            ),
+        ];
+        for (plan, mappings, rate, expected) in cases {
+            let rows = capabilities(&plan, mappings.clone(), rate);
+            let classes: Vec<EventClass> = rows.iter().map(|row| row.class).collect();
+            let all = [
+                EventClass::Allocation,
+                EventClass::Goroutine,
+                EventClass::GarbageCollection,
+                EventClass::Mapping,
+                EventClass::Gauge,
+            ];
+            assert_eq!(classes, all);
+            let mut states = Vec::new();
+            for row in &rows {
+                states.push(match &row.state {
+                    CapabilityState::Active => "active",
+                    CapabilityState::Limited { why } | CapabilityState::Off { why } if why.is_empty() => {
+                        "silent"
+                    }
+                    CapabilityState::Unavailable { why, remedy } if why.is_empty() || remedy.is_empty() => {
+                        "silent"
+                    }
+                    CapabilityState::Limited { .. } => "limited",
+                    CapabilityState::Off { .. } => "off",
+                    CapabilityState::Unavailable { .. } => "unavailable",
+                });
+            }
+            assert!(!states.contains(&"silent"), "{rows:?}");
+            assert!(
+                expected.split(' ').all(|state| states.contains(&state)),
+                "{expected} not in {states:?}"
+            );
+        }
+    }
+}
