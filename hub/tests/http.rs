@@ -185,7 +185,7 @@ async fn every_answer_carries_the_security_headers() {
 }
 
 #[tokio::test]
-async fn origin_is_checked_before_the_upgrade() {
+async fn invariant_9_a_foreign_origin_is_turned_away() {
     let folder = tempfile::tempdir().unwrap();
     let hub = start(folder.path()).await;
     let own = hub.address.to_string();
