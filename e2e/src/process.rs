@@ -123,6 +123,23 @@ impl Process {
             .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
     }
 
+    /// Waits for its end and for all of its output.
+    pub fn finish(mut self) -> Finished {
+        let code = self.code();
+        // A reader gives its lines up at the end of the pipe, a moment after the process has gone.
+        let is_read = |lines: &Lines| Arc::strong_count(&lines.lines) == 1;
+        until("the end of its output", || {
+            (is_read(&self.out) && is_read(&self.err))
+                .then_some(())
+                .ok_or("still open")
+        });
+        Finished {
+            code,
+            out: self.out.text(),
+            err: self.err.text(),
+        }
+    }
+
     /// Waits for a line on standard error with this text in it.
     pub fn says(&self, text: &str) -> String {
         until(&format!("{text:?} from {}", self.name), || {
@@ -170,21 +187,7 @@ pub fn finish<I: AsRef<OsStr>>(
 pub fn finish_command(command: &mut Command) -> Finished {
     let mut process = Process::start(command);
     process.close_stdin();
-    let code = process.code();
-    // The readers see the end of the pipes a moment after the process has gone.
-    let settled = until("the end of its output", || {
-        let now = (process.out.text(), process.err.text());
-        Arc::strong_count(&process.out.lines)
-            .eq(&1)
-            .then(|| now.clone())
-            .filter(|_| Arc::strong_count(&process.err.lines) == 1)
-            .ok_or("still open")
-    });
-    Finished {
-        code,
-        out: settled.0,
-        err: settled.1,
-    }
+    process.finish()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -136,11 +136,7 @@ impl Sites {
     /// Lets it end, and returns how it did.
     pub fn finish(mut self) -> Finished {
         self.process.close_stdin();
-        Finished {
-            code: self.process.code(),
-            out: self.process.out.text(),
-            err: self.process.err.text(),
-        }
+        self.process.finish()
     }
 }
 
