@@ -18,6 +18,8 @@ pub struct GoTarget {
     text: std::ops::Range<u64>,
     /// Other mapped code: C libraries, the vDSO.
     others: Vec<MappedPart>,
+    /// An address was met that no known part holds: code may have been loaded since.
+    met_unknown: bool,
 }
 
 /// Where the probes go, and what can't be probed and why.
@@ -73,6 +75,7 @@ impl GoTarget {
             bias,
             text,
             others,
+            met_unknown: false,
         })
     }
 
@@ -104,8 +107,12 @@ impl GoTarget {
         })
     }
 
-    /// Reads the map again, for code that was loaded since.
+    /// Reads the map again if it proved to be old. Not otherwise: the kernel holds a lock of the process
+    /// while it writes its map out.
     pub fn refresh(&mut self, process: &Process) {
+        if !std::mem::take(&mut self.met_unknown) {
+            return;
+        }
         if let Ok(parts) = process.mapped_parts() {
             let text = self.text.start;
             self.others = parts
@@ -155,7 +162,10 @@ impl Symbolize for GoTarget {
                 true
             }
             // Past the root of a cgo callback the frame pointer chain leads into data: no frame at all.
-            None => true,
+            None => {
+                self.met_unknown = true;
+                true
+            }
         }
     }
 
