@@ -156,7 +156,7 @@ async fn sessions_are_followed_side_by_side_and_let_go_one_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_console_is_told_what_it_missed_and_ingest_goes_on() {
+async fn invariant_6_a_slow_console_is_told_what_it_missed_and_ingest_goes_on() {
     const FRAMES: u64 = 600;
     const LENGTH: usize = 64 << 10;
     let folder = tempfile::tempdir().unwrap();

@@ -10,6 +10,7 @@ mod record;
 mod recover;
 pub(crate) mod replay;
 mod segment;
+mod sync;
 mod writer;
 
 use crate::config::Limits;

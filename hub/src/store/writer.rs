@@ -9,6 +9,7 @@ use super::Health;
 use super::index::{Added, Segment};
 use super::meta::sync_folder;
 use super::record::{RECORD_HEAD_BYTES, RecordHead, SEGMENT_HEAD, segment_name};
+use super::sync::sync_files;
 use crate::config::Limits;
 use crate::session::Session;
 use crate::stats::Stats;
@@ -162,17 +163,19 @@ impl Writer {
     fn commit(&mut self, mut batches: Vec<Batch>) {
         let mut failures = Vec::new();
         batches.retain_mut(|batch| match self.write(batch) {
-            Ok(()) => true,
+            Ok(()) => !batch.written.is_empty(),
             Err(error) => {
                 failures.push((Arc::clone(&batch.session), batch.frames.len(), error));
                 false
             }
         });
-        for batch in batches {
-            let synced = match self.open.get(&batch.session.id) {
-                Some(open) if !batch.written.is_empty() => open.file.sync_data(),
-                _ => Ok(()),
-            };
+        let files: Vec<_> = batches
+            .iter()
+            .filter_map(|batch| self.open.get(&batch.session.id))
+            .map(|open| &open.file)
+            .collect();
+        let synced = sync_files(&files);
+        for (batch, synced) in batches.into_iter().zip(synced) {
             match synced {
                 Ok(()) => self.publish(batch),
                 Err(error) => failures.push((batch.session, batch.frames.len(), error)),
@@ -234,9 +237,6 @@ impl Writer {
     }
 
     fn publish(&mut self, batch: Batch) {
-        if batch.written.is_empty() {
-            return;
-        }
         let new = self
             .open
             .get_mut(&batch.session.id)
