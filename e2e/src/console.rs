@@ -164,6 +164,16 @@ impl Console {
         }
     }
 
+    /// Subscribes and waits until the collector has told of this rate: what is allocated before is weighed by
+    /// the one that it knew before.
+    pub fn until_sampling(&self, session: SessionId, rate_bytes: u64) {
+        self.subscribe(session);
+        until("the rate to be in force", || {
+            let now = self.headline(session).sampling_rate_bytes;
+            (now == rate_bytes).then_some(()).ok_or(now)
+        });
+    }
+
     #[must_use]
     pub fn headline(&self, session: SessionId) -> Headline {
         self.view(session, |view| view.session.headline())

@@ -5,9 +5,8 @@
 //! - [`heaptide`] runs `heaptide hub`, `run` and `attach`; [`process`] ends whatever was started, also when a
 //!   test fails.
 //! - [`console`] is a console without a browser: it feeds what the hub sends into `heaptide_analysis`.
+//! - [`browser`] is a real Chromium, and what the console's page shows in it.
 //! - [`wait`] waits for conditions, not for times.
-//!
-//! Left out: the browser, which has tests of its own.
 
 #![expect(
     clippy::expect_used,
@@ -16,6 +15,7 @@
     reason = "a test that can't be set up has failed"
 )]
 
+pub mod browser;
 pub mod console;
 pub mod go;
 pub mod heaptide;
@@ -24,6 +24,7 @@ pub mod process;
 pub mod sites;
 pub mod wait;
 
+pub use browser::Browser;
 pub use console::Console;
 pub use go::{Build, Go};
 pub use heaptide::{Hub, Watcher};

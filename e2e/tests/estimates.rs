@@ -132,11 +132,7 @@ fn one_run(
     let mut sites = Sites::started(hub.run(&options, program, &flags));
     let session = heaptide::session_of(&sites.process);
     let console = hub.console();
-    console.subscribe(session);
-    heaptide_e2e::until("the rate to be in force", || {
-        let now = console.headline(session).sampling_rate_bytes;
-        (now == RATE_BYTES).then_some(()).ok_or(now)
-    });
+    console.until_sampling(session, RATE_BYTES);
     sites.go();
     let end = sites.end();
     let windows = sites.windows();

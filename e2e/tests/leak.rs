@@ -22,11 +22,7 @@ fn the_leaking_site_is_first_of_the_live_table() {
         let mut sites = Sites::started(hub.run(&options, &program, &flags));
         let session = heaptide::session_of(&sites.process);
         let console = hub.console();
-        console.subscribe(session);
-        until("the rate to be in force", || {
-            let now = console.headline(session).sampling_rate_bytes;
-            (now == RATE_BYTES).then_some(()).ok_or(now)
-        });
+        console.until_sampling(session, RATE_BYTES);
         sites.go();
         let end = sites.end();
         let leaked = end.live_bytes["main.siteLeak"];
