@@ -15,5 +15,7 @@ mod panic;
 pub mod sampling;
 #[cfg(target_arch = "wasm32")]
 mod store;
+#[cfg(target_arch = "wasm32")]
+mod ui;
 pub mod url;
 pub mod worker;

@@ -2,6 +2,7 @@
 
 use super::commands::{COMMANDS, Command, Press, command_for};
 use crate::store::Store;
+use crate::ui::icon;
 use crate::url::{Place, Tab};
 use leptos::html::Dialog;
 use leptos::prelude::*;
@@ -41,7 +42,7 @@ pub(super) fn KeySheet(sheet: Sheet) -> impl IntoView {
                 <h2 id="keys-title">"Keyboard"</h2>
                 <span class="spacer"></span>
                 <form method="dialog">
-                    <button class="btn btn-ghost btn-icon" aria-label="Close">{super::icon("close")}</button>
+                    <button class="btn btn-ghost btn-icon" aria-label="Close">{icon("close")}</button>
                 </form>
             </div>
             <div class="dialog-body">
@@ -53,8 +54,9 @@ pub(super) fn KeySheet(sheet: Sheet) -> impl IntoView {
                                 <dt><kbd class="kbd">{entry.key}</kbd></dt>
                                 <dd>{entry.what}</dd>
                             }
+                            .into_any()
                         })
-                        .collect_view()}
+                        .collect::<Vec<AnyView>>()}
                 </dl>
             </div>
         </dialog>
@@ -108,7 +110,7 @@ fn run(command: Command, store: Store, sheet: Sheet, focus: Option<Element>) -> 
             } else {
                 Tab::Flame
             };
-            match untrack(|| store.sibling(tab)) {
+            match store.sibling(tab) {
                 Some(place) => store.go(place),
                 None => return false,
             }
@@ -131,12 +133,12 @@ fn run(command: Command, store: Store, sheet: Sheet, focus: Option<Element>) -> 
 }
 
 fn in_session(store: Store) -> bool {
-    store.place.with_untracked(|place| place.session_id().is_some())
+    store.place.peek(|place| place.session_id().is_some())
 }
 
 /// One thing at a time, the nearest to the eye first.
 fn clear(store: Store, focus: Option<Element>) -> bool {
-    let view = store.place.with_untracked(|place| place.view.clone());
+    let view = store.place.peek(|place| place.view.clone());
     if view.sampling_open {
         store.look(|view| view.sampling_open = false);
     } else if !view.filter.is_empty() {

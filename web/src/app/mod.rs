@@ -11,6 +11,3 @@ mod shell;
 mod status;
 #[cfg(target_arch = "wasm32")]
 mod theme;
-
-#[cfg(target_arch = "wasm32")]
-pub(crate) use shell::icon;

@@ -4,9 +4,10 @@ use super::keys::{KeySheet, listen_to_keys};
 use super::status::{ConnectionPill, LossBadge, Notices};
 use super::theme::ThemeSwitch;
 use super::{history, keys::Sheet};
-use crate::pages::{FlamePage, FleetPage, LivePage, UnknownPage};
+use crate::pages::{FlamePage, FleetPage, LivePage, UnknownPage, service_name};
 use crate::sampling::SamplingPanel;
 use crate::store::Store;
+use crate::ui::{click, icon, maybe, part, text};
 use crate::url::{Page, Place, Tab};
 use crate::worker::ToWorker;
 use leptos::prelude::*;
@@ -33,27 +34,31 @@ pub fn start(worker: Worker) {
     .forget();
 }
 
-/// One of the symbols in `index.html`.
-pub(crate) fn icon(name: &str) -> impl IntoView + use<> {
-    let href = format!("#i-{name}");
-    view! {
-        <svg class="icon" width="16" height="16" aria-hidden="true">
-            <use_ href=href></use_>
-        </svg>
-    }
-}
-
 #[component]
 fn Shell(store: Store, sheet: Sheet) -> impl IntoView {
     // Pages are rebuilt when the path changes, not when the view of them does.
-    let page = Memo::new(move |_| store.place.with(|place| place.page.clone()));
-    Effect::new(move || document().set_title(&title(&page.get(), store)));
+    let page = Memo::new(move |_| store.place.with(|place| place.page.path()));
+    let page_view = move || {
+        let _ = page.get();
+        match store.place.peek(|place| place.page.clone()) {
+            Page::Fleet => view! { <FleetPage store/> }.into_any(),
+            Page::Session { tab: Tab::Live, .. } => view! { <LivePage store/> }.into_any(),
+            Page::Session { tab: Tab::Flame, .. } => view! { <FlamePage store/> }.into_any(),
+            Page::Unknown { path } => view! { <UnknownPage path/> }.into_any(),
+        }
+    };
+    let title = Memo::new(move |_| title(store));
+    Effect::new(move || document().set_title(&title.get()));
     view! {
         <a class="skip-link" href="#main">"Skip to the content"</a>
         <div class="app">
-            <Rail store page/>
+            <Rail store/>
             <header class="topbar">
-                <div class="topbar-title">{move || heading(&page.get(), store)}</div>
+                <div class="topbar-title">
+                    <strong data-testid="session-name">{text(move || heading(store).0)}</strong>
+                    " "
+                    <span class="muted">{text(move || heading(store).1)}</span>
+                </div>
                 <div class="spacer"></div>
                 <div class="topbar-group">
                     <LossBadge store/>
@@ -65,7 +70,7 @@ fn Shell(store: Store, sheet: Sheet) -> impl IntoView {
                         type="button"
                         aria-label="Keyboard shortcuts"
                         title="Keyboard shortcuts (?)"
-                        on:click=move |_| sheet.toggle()
+                        on:click=click(move |_| sheet.toggle())
                     >
                         {icon("keys")}
                     </button>
@@ -74,12 +79,7 @@ fn Shell(store: Store, sheet: Sheet) -> impl IntoView {
             </header>
             <main class="main" id="main" tabindex="-1">
                 <Notices store/>
-                {move || match page.get() {
-                    Page::Fleet => view! { <FleetPage store/> }.into_any(),
-                    Page::Session { tab: Tab::Live, .. } => view! { <LivePage store/> }.into_any(),
-                    Page::Session { tab: Tab::Flame, .. } => view! { <FlamePage store/> }.into_any(),
-                    Page::Unknown { path } => view! { <UnknownPage path/> }.into_any(),
-                }}
+                {part(page_view)}
             </main>
         </div>
         <SamplingPanel store/>
@@ -88,80 +88,64 @@ fn Shell(store: Store, sheet: Sheet) -> impl IntoView {
 }
 
 #[component]
-fn Rail(store: Store, page: Memo<Page>) -> impl IntoView {
-    let link = move |name: &'static str,
-                     text: &'static str,
-                     key: &'static str,
-                     to: Signal<Option<Place>>,
-                     here: Signal<bool>| {
+fn Rail(store: Store) -> impl IntoView {
+    // `None` is the fleet.
+    let link = move |name: &'static str, label: &'static str, key: &'static str, tab: Option<Tab>| {
+        let href = move || match tab {
+            None => Some(Place::fleet().href()),
+            Some(tab) => store.sibling(tab).map(|place| place.href()),
+        };
+        let here = move || {
+            let is = store.place.with(|place| match &place.page {
+                Page::Fleet => tab.is_none(),
+                Page::Session { tab: shown, .. } => tab == Some(*shown),
+                Page::Unknown { .. } => false,
+            });
+            is.then(|| "page".to_owned())
+        };
         view! {
             <a
                 class="rail-link"
-                href=move || to.get().map(|place| place.href())
-                aria-current=move || here.get().then_some("page")
-                aria-disabled=move || to.get().is_none().then_some("true")
-                title=format!("{text} ({key})")
+                href=maybe(href)
+                aria-current=maybe(here)
+                aria-disabled=maybe(move || href().is_none().then(|| "true".to_owned()))
+                title=format!("{label} ({key})")
             >
                 <span class="rail-icon">{icon(name)}</span>
-                <span class="rail-text">{text}</span>
+                <span class="rail-text">{label}</span>
             </a>
         }
-    };
-    let fleet = Signal::derive(|| Some(Place::fleet()));
-    let live = Signal::derive(move || store.sibling(Tab::Live));
-    let flame = Signal::derive(move || store.sibling(Tab::Flame));
-    let is = move |tab: Option<Tab>| {
-        Signal::derive(move || match page.get() {
-            Page::Fleet => tab.is_none(),
-            Page::Session { tab: shown, .. } => tab == Some(shown),
-            Page::Unknown { .. } => false,
-        })
+        .into_any()
     };
     view! {
         <nav class="rail" aria-label="Pages">
-            <a class="rail-brand" href="/" aria-label="Heaptide: all sessions">
-                <svg width="24" height="24" aria-hidden="true"><use_ href="#i-logo"></use_></svg>
-            </a>
-            {link("fleet", "Fleet", "1", fleet, is(None))}
-            {link("live", "Live", "2", live, is(Some(Tab::Live)))}
-            {link("flame", "Flame", "3", flame, is(Some(Tab::Flame)))}
+            <a class="rail-brand" href="/" aria-label="Heaptide: all sessions">{icon("logo")}</a>
+            {link("fleet", "Fleet", "1", None)}
+            {link("live", "Live", "2", Some(Tab::Live))}
+            {link("flame", "Flame", "3", Some(Tab::Flame))}
         </nav>
     }
 }
 
-/// The session's name, or the product's.
-fn heading(page: &Page, store: Store) -> AnyView {
-    match page {
-        Page::Session { .. } => match store.row() {
-            Some(row) => {
-                let signature = &row.summary.signature;
-                let name = crate::pages::service_name(signature);
-                let whereabouts = format!("pid {} on {}", signature.pid, signature.host_name);
-                view! {
-                    <strong data-testid="session-name">{name}</strong>
-                    " "
-                    <span class="muted">{whereabouts}</span>
-                }
-                .into_any()
-            }
-            None => view! { <strong>"Session"</strong> }.into_any(),
-        },
-        _ => view! { <strong>"Heaptide"</strong> }.into_any(),
+/// The session's name and where it runs, or the product's name.
+fn heading(store: Store) -> (String, String) {
+    if store.place.with(Place::session_id).is_none() {
+        return ("Heaptide".to_owned(), String::new());
     }
+    let named = store.with_row(|row| {
+        let signature = &row.summary.signature;
+        (
+            service_name(signature),
+            format!("pid {} on {}", signature.pid, signature.host_name),
+        )
+    });
+    named.unwrap_or_else(|| ("Session".to_owned(), String::new()))
 }
 
-fn title(page: &Page, store: Store) -> String {
-    let name = match page {
-        Page::Session { tab, .. } => {
-            let service = store.row().map_or_else(
-                || "Session".to_owned(),
-                |row| crate::pages::service_name(&row.summary.signature),
-            );
-            match tab {
-                Tab::Live => service,
-                Tab::Flame => format!("{service}: flame graph"),
-            }
-        }
+fn title(store: Store) -> String {
+    let name = match store.place.with(|place| place.page.clone()) {
+        Page::Session { tab: Tab::Live, .. } => heading(store).0,
+        Page::Session { tab: Tab::Flame, .. } => format!("{}: flame graph", heading(store).0),
         Page::Fleet => "Fleet".to_owned(),
         Page::Unknown { .. } => "Not found".to_owned(),
     };

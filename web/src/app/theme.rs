@@ -1,7 +1,7 @@
 //! Light, dark, or as the system has it. The choice is kept in the browser; `theme.js` applies it before the
 //! first paint.
 
-use super::icon;
+use crate::ui::{click, icon, part, text};
 use leptos::prelude::*;
 
 const KEY: &str = "heaptide.theme";
@@ -14,6 +14,8 @@ enum Theme {
 }
 
 impl Theme {
+    const ALL: [Self; 3] = [Self::Auto, Self::Light, Self::Dark];
+
     fn saved() -> Self {
         match window()
             .local_storage()
@@ -33,6 +35,14 @@ impl Theme {
             Self::Auto => "auto",
             Self::Light => "light",
             Self::Dark => "dark",
+        }
+    }
+
+    fn icon(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Light => "sun",
+            Self::Dark => "moon",
         }
     }
 
@@ -63,33 +73,24 @@ impl Theme {
 
 #[component]
 pub(super) fn ThemeSwitch() -> impl IntoView {
-    let theme = RwSignal::new(Theme::saved());
-    let title = move || {
-        format!(
-            "Theme: {}. Switch to {}.",
-            theme.get().name(),
-            theme.get().next().name()
-        )
-    };
-    let name = move || match theme.get() {
-        Theme::Auto => "auto",
-        Theme::Light => "sun",
-        Theme::Dark => "moon",
-    };
+    let theme = RwSignal::new(Theme::saved() as u32);
+    let now = move || Theme::ALL[theme.get() as usize % 3];
+    let title = move || format!("Theme: {}. Switch to {}.", now().name(), now().next().name());
     view! {
         <button
             class="btn btn-ghost btn-icon"
             type="button"
             data-testid="theme"
-            data-value=move || theme.get().name()
-            aria-label=title
-            title=title
-            on:click=move |_| {
-                theme.update(|theme| *theme = theme.next());
-                theme.get_untracked().apply();
-            }
+            data-value=text(move || now().name().to_owned())
+            aria-label=text(title)
+            title=text(title)
+            on:click=click(move |_| {
+                let next = now().next();
+                theme.set(next as u32);
+                next.apply();
+            })
         >
-            {move || icon(name())}
+            {part(move || icon(now().icon()))}
         </button>
     }
 }

@@ -1,40 +1,39 @@
-//! A corner that tells how the picture itself is doing: its age, its tick, what it costs.
+//! A corner that tells how the picture itself is doing: its age, its tick, what it has read.
 
 use crate::format;
 use crate::store::Store;
+use crate::ui::text;
 use leptos::prelude::*;
 
 #[component]
 pub(super) fn AboutView(store: Store) -> impl IntoView {
     let words = move || {
         let latency = store.latency.get();
-        let tick = store
-            .headline
-            .with(|headline| headline.as_ref().map_or(0, |h| h.tick_ns));
-        let progress = store.progress.get();
-        let mut parts = Vec::new();
+        let tick = store.figure(|h| h.tick_ns).unwrap_or_default();
+        let mut words = String::new();
         if latency.paints > 0 {
-            parts.push(format!(
-                "From allocation to screen: median {} ms, 95 % within {} ms",
-                latency.median_ms.round(),
-                latency.p95_ms.round()
-            ));
+            words = format!(
+                "From allocation to screen: median {} ms, 95 % within {} ms · ",
+                format::fixed(latency.median_ms, 0),
+                format::fixed(latency.p95_ms, 0)
+            );
         }
         if tick > 0 {
-            parts.push(format!("tick {}", format::duration(tick)));
+            words.push_str(&format!("tick {} · ", format::duration(tick)));
         }
-        parts.push(format!("{} frames read", format::count(progress.last_seq)));
-        format!("{}.", parts.join(" · "))
+        let read = store.progress.with(|progress| progress.last_seq);
+        words.push_str(&format!("{} frames read", format::count(read)));
+        words
     };
     view! {
         <footer
             class="about faint"
             data-testid="about"
-            data-latency-median=move || store.latency.get().median_ms.to_string()
-            data-caught-up=move || store.progress.get().caught_up.to_string()
+            data-latency-median=text(move || format::fixed(store.latency.get().median_ms, 1))
+            data-caught-up=text(move || store.progress.get().caught_up.to_string())
             title="The age includes the difference between this computer's clock and the watched host's"
         >
-            {words}
+            {text(words)}
         </footer>
     }
 }

@@ -1,17 +1,16 @@
 //! Small controls that more than one page has.
 
-use super::naming::metric_name;
-use crate::app::icon;
-use crate::format::TimeBase;
+use super::naming::{metric_name, metric_words};
+use crate::format::{TimeBase, duration, elapsed};
 use crate::store::Store;
+use crate::ui::{click, icon, input, nothing, part, text};
 use crate::url::{METRICS, Range, metric_key};
 use heaptide_analysis::views::Window;
 use leptos::prelude::*;
 use std::time::Duration;
 
 /// The filter of the place, in a search field; `/` brings the focus to it.
-#[component]
-pub(super) fn FilterBox(store: Store, placeholder: &'static str) -> impl IntoView {
+pub(super) fn filter_box(store: Store, placeholder: &'static str) -> AnyView {
     view! {
         <label class="search">
             {icon("search")}
@@ -24,106 +23,126 @@ pub(super) fn FilterBox(store: Store, placeholder: &'static str) -> impl IntoVie
                 placeholder=format!("{placeholder}  /")
                 autocomplete="off"
                 spellcheck="false"
-                prop:value=move || store.place.with(|place| place.view.filter.clone())
-                on:input=move |event| {
-                    let text = event_target_value(&event);
-                    store.look(|view| view.filter = text.chars().take(200).collect());
-                }
+                prop:value=text(move || store.place.with(|place| place.view.filter.clone()))
+                on:input=input(move |event| {
+                    let words = event_target_value(&event);
+                    store.look(|view| view.filter = words.chars().take(200).collect());
+                })
             />
         </label>
     }
+    .into_any()
 }
 
 /// Follow the newest, or hold still.
-#[component]
-pub(super) fn PauseButton(store: Store) -> impl IntoView {
-    let paused = Memo::new(move |_| store.place.with(|place| place.view.at_ns.is_some()));
+pub(super) fn pause_button(store: Store) -> AnyView {
+    let paused = move || store.place.with(|place| place.view.at_ns.is_some());
     view! {
         <button
             class="btn"
             type="button"
             data-testid="pause"
-            aria-pressed=move || paused.get().to_string()
+            aria-pressed=text(move || paused().to_string())
             title="Space"
-            on:click=move |_| store.toggle_pause()
+            on:click=click(move |_| store.toggle_pause())
         >
-            {move || icon(if paused.get() { "play" } else { "pause" })}
-            {move || if paused.get() { "Follow live" } else { "Pause" }}
+            {part(move || icon(if paused() { "play" } else { "pause" }))}
+            {text(move || if paused() { "Follow live" } else { "Pause" }.to_owned())}
         </button>
     }
+    .into_any()
 }
 
-#[component]
-pub(super) fn RangePicker(store: Store) -> impl IntoView {
+/// One of a group of buttons of which one is pressed.
+pub(super) fn choice(
+    label: &'static str,
+    key: &'static str,
+    title: &'static str,
+    chosen: impl Fn() -> bool + Send + 'static,
+    choose: impl Fn() + 'static,
+) -> AnyView {
+    view! {
+        <button
+            type="button"
+            data-key=key
+            title=title
+            aria-pressed=text(move || chosen().to_string())
+            on:click=click(move |_| choose())
+        >
+            {label}
+        </button>
+    }
+    .into_any()
+}
+
+pub(super) fn choices(label: &'static str, id: &'static str, buttons: Vec<AnyView>) -> AnyView {
+    view! { <div class="segmented" role="group" aria-label=label data-testid=id>{buttons}</div> }.into_any()
+}
+
+pub(super) fn range_picker(store: Store) -> AnyView {
     let button = move |range: Range| {
-        let chosen = move || store.place.with(|place| place.view.range == range);
-        view! {
-            <button
-                type="button"
-                aria-pressed=move || chosen().to_string()
-                on:click=move |_| store.look(|view| view.range = range)
-            >
-                {range.label()}
-            </button>
-        }
+        choice(
+            range.label(),
+            range.label(),
+            "How far back the timeline reaches",
+            move || store.place.with(|place| place.view.range == range),
+            move || store.look(|view| view.range = range),
+        )
     };
-    view! {
-        <div class="segmented" role="group" aria-label="How much of the time to show" data-testid="range">
-            {Range::ALL.map(button).collect_view()}
-        </div>
-    }
+    choices(
+        "How much of the time to show",
+        "range",
+        Range::ALL.into_iter().map(button).collect(),
+    )
 }
 
-#[component]
-pub(super) fn MetricPicker(store: Store) -> impl IntoView {
+pub(super) fn metric_picker(store: Store) -> AnyView {
     let button = move |metric| {
-        let chosen = move || store.place.with(|place| place.view.metric.0 == metric);
-        view! {
-            <button
-                type="button"
-                data-metric=metric_key(metric)
-                title=super::naming::metric_words(metric)
-                aria-pressed=move || chosen().to_string()
-                on:click=move |_| store.look(|view| view.metric.0 = metric)
-            >
-                {metric_name(metric)}
-            </button>
-        }
+        choice(
+            metric_name(metric),
+            metric_key(metric),
+            metric_words(metric),
+            move || store.place.with(|place| place.view.metric.0 == metric),
+            move || store.look(|view| view.metric.0 = metric),
+        )
     };
-    view! {
-        <div class="segmented" role="group" aria-label="What to count" data-testid="metric">
-            {METRICS.map(button).collect_view()}
-        </div>
-    }
+    choices(
+        "What to count",
+        "metric",
+        METRICS.into_iter().map(button).collect(),
+    )
 }
 
 /// The window that tables and flame graph are about, with a way to let go of it.
-#[component]
-pub(super) fn WindowChip(store: Store) -> impl IntoView {
-    let base = time_base(store);
-    let chip = move || {
-        store.place.with(|place| place.view.selection).map(|window| {
-            let text = window_words(base.get(), window);
-            view! {
-                <button
-                    class="chip"
-                    type="button"
-                    aria-pressed="true"
-                    data-testid="window"
-                    title="Let go of this time window (Esc)"
-                    on:click=move |_| store.look(|view| view.selection = None)
-                >
-                    {text}
-                    {icon("close")}
-                </button>
-            }
-        })
-    };
-    view! { {chip} }
+pub(super) fn window_chip(store: Store) -> AnyView {
+    let words = Memo::new(move |_| {
+        let window = store.place.with(|place| place.view.selection);
+        window.map_or_else(String::new, |window| window_words(time_base(store), window))
+    });
+    part(move || {
+        let words = words.get();
+        if words.is_empty() {
+            return nothing();
+        }
+        view! {
+            <button
+                class="chip"
+                type="button"
+                aria-pressed="true"
+                data-testid="window"
+                title="Let go of this time window (Esc)"
+                on:click=click(move |_| store.look(|view| view.selection = None))
+            >
+                {words}
+                {icon("close")}
+            </button>
+        }
+        .into_any()
+    })
+    .into_any()
 }
 
-pub(super) fn window_words(base: TimeBase, window: Window) -> String {
-    use crate::format::{duration, elapsed};
+fn window_words(base: TimeBase, window: Window) -> String {
     format!(
         "{} to {} ({})",
         elapsed(base, window.from_ns),
@@ -133,41 +152,37 @@ pub(super) fn window_words(base: TimeBase, window: Window) -> String {
 }
 
 /// Session time for people: from the session's beginning, and by the wall clock.
-pub(super) fn time_base(store: Store) -> Memo<TimeBase> {
-    Memo::new(move |_| {
-        let zero_ns = store
-            .headline
-            .with(|headline| headline.as_ref().map_or(0, |h| h.span.from_ns));
-        let unix_zero_ns = store.clock().map(|clock| {
-            let offset = i128::from(zero_ns) - i128::from(clock.session_ns);
-            (i128::from(clock.unix_ns) + offset).max(0) as u64
-        });
-        TimeBase {
-            zero_ns,
-            unix_zero_ns,
-            utc_offset_minutes: -js_sys::Date::new_0().get_timezone_offset() as i32,
-        }
-    })
+pub(super) fn time_base(store: Store) -> TimeBase {
+    let zero_ns = store.figure(|h| h.span.from_ns).unwrap_or_default();
+    let unix_zero_ns = store.clock().map(|clock| {
+        let offset = zero_ns as i64 - clock.session_ns as i64;
+        clock.unix_ns.saturating_add_signed(offset)
+    });
+    TimeBase {
+        zero_ns,
+        unix_zero_ns,
+        utc_offset_minutes: -js_sys::Date::new_0().get_timezone_offset() as i32,
+    }
 }
 
 /// A command or a report, with a button that copies it.
-#[component]
-pub(crate) fn Copyable(text: String) -> impl IntoView {
+pub(super) fn copyable(words: String) -> AnyView {
     let copied = RwSignal::new(false);
-    let shown = text.clone();
+    let shown = words.clone();
     let copy = move |_| {
-        let _ = window().navigator().clipboard().write_text(&text);
+        let _ = window().navigator().clipboard().write_text(&words);
         copied.set(true);
         set_timeout(move || copied.set(false), Duration::from_secs(2));
     };
     view! {
         <div class="code">
             <pre>{shown}</pre>
-            <button class="copy" type="button" on:click=copy>
-                {move || if copied.get() { "Copied" } else { "Copy" }}
+            <button class="copy" type="button" on:click=click(copy)>
+                {text(move || if copied.get() { "Copied" } else { "Copy" }.to_owned())}
             </button>
         </div>
     }
+    .into_any()
 }
 
 /// Where collectors find the hub that served this page.

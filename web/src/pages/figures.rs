@@ -1,30 +1,26 @@
 //! The headline figures as cards. Each keeps its place in the page; only its text changes.
 
-use super::explain::{FIGURES, explain};
+use super::explain::{Explained, FIGURES, explain};
 use crate::format;
 use crate::store::Store;
+use crate::ui::{maybe, text};
 use leptos::prelude::*;
 
 #[component]
 pub(super) fn Figures(store: Store) -> impl IntoView {
     view! {
         <section class="figures" aria-label="Headline figures">
-            {FIGURES.map(|id| view! { <FigureCard store id/> }).collect_view()}
+            {FIGURES.map(|id| card(store, id)).into_iter().collect::<Vec<AnyView>>()}
         </section>
     }
 }
 
-#[component]
-fn FigureCard(store: Store, id: &'static str) -> impl IntoView {
-    let figure = Memo::new(move |_| {
-        store
-            .headline
-            .with(|headline| headline.as_ref().and_then(|headline| explain(id, headline)))
-    });
+fn card(store: Store, id: &'static str) -> AnyView {
+    let figure = move || store.figure(|headline| explain(id, headline)).flatten();
     let raw = move |pick: fn((f64, f64, f64)) -> f64| {
-        move || figure.with(|figure| figure.as_ref()?.raw.map(|raw| pick(raw).to_string()))
+        maybe(move || figure()?.raw.map(|raw| format::fixed(pick(raw), 3)))
     };
-    let value = move || figure.with(|figure| figure.as_ref().and_then(|figure| figure.value.clone()));
+    let words = move |read: fn(Explained) -> String| text(move || figure().map(read).unwrap_or_default());
     view! {
         <div
             class="figure"
@@ -33,19 +29,19 @@ fn FigureCard(store: Store, id: &'static str) -> impl IntoView {
             data-low=raw(|raw| raw.1)
             data-high=raw(|raw| raw.2)
         >
-            <div class="figure-label">{move || figure.with(|figure| figure.as_ref().map(|figure| figure.label))}</div>
+            <div class="figure-label">{words(|figure| figure.label.to_owned())}</div>
             <div class="figure-value">
-                {move || {
-                    let text = value().unwrap_or_else(|| "–".to_owned());
-                    let (number, unit) = format::split(&text);
-                    (number.to_owned(), view! { <span class="figure-unit">{format!(" {unit}")}</span> })
-                }}
+                {words(|figure| format::split(&figure.value.unwrap_or_else(|| "–".to_owned())).0.to_owned())}
+                <span class="figure-unit">
+                    {words(|figure| format!(" {}", format::split(&figure.value.unwrap_or_default()).1))}
+                </span>
             </div>
-            <div class="figure-note">{move || figure.with(|figure| figure.as_ref().map(|figure| figure.note.clone()))}</div>
+            <div class="figure-note">{words(|figure| figure.note)}</div>
             <details class="what">
                 <summary>"What this counts"</summary>
-                <p>{move || figure.with(|figure| figure.as_ref().map(|figure| figure.what))}</p>
+                <p>{words(|figure| figure.what.to_owned())}</p>
             </details>
         </div>
     }
+    .into_any()
 }

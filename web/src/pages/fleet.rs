@@ -1,11 +1,12 @@
 //! All sessions that the hub has: what runs, how big it is, how fast it grows, how surely that is known.
 
+use super::controls::{copyable, filter_box, hub_address};
 use super::naming::service_name;
-use crate::app::icon;
 use crate::chart::Sparkline;
 use crate::format;
 use crate::sampling::amount;
 use crate::store::Store;
+use crate::ui::{click, icon, maybe, part, text};
 use crate::url::{FleetSort, Place, Tab};
 use crate::worker::FleetRow;
 use heaptide_protocol::SessionId;
@@ -16,81 +17,96 @@ use std::sync::Arc;
 
 #[component]
 pub(crate) fn FleetPage(store: Store) -> impl IntoView {
-    let filter = Memo::new(move |_| store.place.with(|place| place.view.filter.to_lowercase()));
-    let sort = Memo::new(move |_| store.place.with(|place| place.view.sort));
-    let order = Memo::new(move |_| {
-        let filter = filter.get();
-        store.fleet.with(|fleet| {
-            let mut rows: Vec<&FleetRow> = fleet
-                .iter()
-                .flat_map(|rows| rows.iter())
-                .filter(|row| matches(row, &filter))
-                .collect();
-            rows.sort_by(|a, b| compare(a, b, sort.get()));
-            rows.iter()
-                .map(|row| row.summary.session)
-                .collect::<Vec<SessionId>>()
-        })
-    });
-    let total = Memo::new(move |_| store.fleet.with(|fleet| fleet.as_ref().map(|rows| rows.len())));
     let summary = move || {
-        let live = store.fleet.with(|fleet| {
-            let rows = fleet.iter().flat_map(|rows| rows.iter());
-            rows.filter(|row| row.summary.state == SessionState::Live).count()
-        });
-        match total.get() {
+        store.fleet.with(|fleet| match fleet {
             None => String::new(),
-            Some(total) => format!("{live} live of {total}"),
-        }
+            Some(rows) => {
+                let live = rows
+                    .iter()
+                    .filter(|row| row.summary.state == SessionState::Live)
+                    .count();
+                format!("{live} live of {}", rows.len())
+            }
+        })
     };
-    let body = move || match (total.get(), order.with(Vec::is_empty)) {
-        (None, _) => view! { <div class="skeleton skeleton-block"></div> }.into_any(),
-        (Some(0), _) => view! { <FirstSteps/> }.into_any(),
-        (Some(_), true) => view! { <NoneMatch store/> }.into_any(),
-        _ => view! { <Table store order sort/> }.into_any(),
+    // 0: not told yet, 1: no session at all, 2: none matches, 3: a table.
+    let kind = Memo::new(move |_| {
+        let total = store.fleet.with(|fleet| fleet.as_ref().map(Vec::len));
+        match total {
+            None => 0_usize,
+            Some(0) => 1,
+            Some(_) if order(store).is_empty() => 2,
+            Some(_) => 3,
+        }
+    });
+    let body = move || match kind.get() {
+        0 => view! { <div class="skeleton skeleton-block"></div> }.into_any(),
+        1 => first_steps(),
+        2 => none_match(store),
+        _ => table(store),
     };
     view! {
         <div class="page page-wide">
             <div class="page-head">
                 <h1>"Fleet"</h1>
-                <span class="page-sub" data-testid="fleet-summary">{summary}</span>
+                <span class="page-sub" data-testid="fleet-summary">{text(summary)}</span>
                 <span class="spacer"></span>
-                <super::controls::FilterBox store placeholder="Filter sessions"/>
+                {filter_box(store, "Filter sessions")}
             </div>
-            {body}
+            {part(body)}
         </div>
     }
 }
 
-#[component]
-fn Table(store: Store, order: Memo<Vec<SessionId>>, sort: Memo<FleetSort>) -> impl IntoView {
-    let head = move |by: FleetSort, text: &'static str, number: bool| {
+/// The sessions to show, in their order.
+fn order(store: Store) -> Vec<SessionId> {
+    let (filter, sort) = store
+        .place
+        .with(|place| (place.view.filter.to_lowercase(), place.view.sort));
+    store.fleet.with(|fleet| {
+        let mut rows: Vec<&FleetRow> = fleet
+            .iter()
+            .flatten()
+            .filter(|row| matches(row, &filter))
+            .collect();
+        rows.sort_unstable_by(|a, b| compare(a, b, sort));
+        rows.iter().map(|row| row.summary.session).collect()
+    })
+}
+
+fn table(store: Store) -> AnyView {
+    let head = move |by: FleetSort, label: &'static str, class: &'static str| {
         let sorted = move || {
-            (sort.get() == by).then_some(if by == FleetSort::Name {
-                "ascending"
-            } else {
-                "descending"
+            let is = store.place.with(|place| place.view.sort == by);
+            is.then(|| {
+                if by == FleetSort::Name {
+                    "ascending"
+                } else {
+                    "descending"
+                }
+                .to_owned()
             })
         };
         view! {
-            <th scope="col" class:num=number aria-sort=sorted>
-                <button class="sort" type="button" on:click=move |_| store.look(|view| view.sort = by)>
-                    {text}
+            <th scope="col" class=class aria-sort=maybe(sorted)>
+                <button class="sort" type="button" on:click=click(move |_| store.look(|view| view.sort = by))>
+                    {label}
                 </button>
             </th>
         }
+        .into_any()
     };
     view! {
         <div class="table-wrap">
             <table class="table" data-testid="fleet">
                 <thead>
                     <tr>
-                        {head(FleetSort::Name, "Service", false)}
+                        {head(FleetSort::Name, "Service", "")}
                         <th scope="col">"State"</th>
-                        {head(FleetSort::Live, "Live heap", true)}
-                        {head(FleetSort::Growth, "Growth", true)}
-                        {head(FleetSort::Rss, "RSS", true)}
-                        {head(FleetSort::Allocation, "Allocation", true)}
+                        {head(FleetSort::Live, "Live heap", "num")}
+                        {head(FleetSort::Growth, "Growth", "num")}
+                        {head(FleetSort::Rss, "RSS", "num")}
+                        {head(FleetSort::Allocation, "Allocation", "num")}
                         <th scope="col" class="num">"Samples"</th>
                         <th scope="col" class="num">"Lost"</th>
                         <th scope="col">"Sampling"</th>
@@ -98,80 +114,57 @@ fn Table(store: Store, order: Memo<Vec<SessionId>>, sort: Memo<FleetSort>) -> im
                     </tr>
                 </thead>
                 <tbody>
-                    <For each=move || order.get() key=|id| *id let:id>
-                        <Row store id/>
-                    </For>
+                    <For each=move || order(store) key=|id| *id children=move |id| row(store, id)/>
                 </tbody>
             </table>
         </div>
     }
+    .into_any()
 }
 
-#[component]
-fn Row(store: Store, id: SessionId) -> impl IntoView {
-    let row = Memo::new(move |_| {
-        store.fleet.with(|fleet| {
-            fleet
-                .as_ref()
-                .and_then(|rows| rows.iter().find(|row| row.summary.session == id).cloned())
-        })
-    });
-    // `None` only in the moment between a session's end and its row's.
-    let text = move |read: fn(&FleetRow) -> String| {
-        move || row.with(|row| row.as_ref().map(read).unwrap_or_default())
-    };
+fn row(store: Store, id: SessionId) -> AnyView {
+    // Nothing is there in the moment between a session's end and its row's.
+    let of = move |read: fn(&FleetRow) -> String| text(move || with_row(store, id, read).unwrap_or_default());
     let pulse = move |read: fn(&Pulse) -> String| {
-        move || {
-            row.with(|row| {
-                let pulse = row.as_ref().and_then(|row| row.summary.pulse.as_ref());
-                pulse.map_or_else(|| "–".to_owned(), read)
-            })
+        text(move || {
+            let pulse = with_row(store, id, |row| row.summary.pulse.as_ref().map(read));
+            pulse.flatten().unwrap_or_else(|| "–".to_owned())
+        })
+    };
+    let history = Signal::derive(move || {
+        Arc::new(with_row(store, id, |row| row.history_bytes.clone()).unwrap_or_default())
+    });
+    let label = Signal::derive(|| "Live heap over the last two minutes".to_owned());
+    let place = Place::session(id, Tab::Live);
+    let href = place.href();
+    let open = move |event: web_sys::MouseEvent| {
+        // The link itself is followed elsewhere.
+        if !event.default_prevented() && nothing_is_marked() {
+            store.go(place.clone());
         }
     };
-    let state = move || row.with(|row| row.as_ref().map(|row| row.summary.state.clone()));
-    let history = Signal::derive(move || {
-        Arc::new(row.with(|row| {
-            row.as_ref()
-                .map(|row| row.history_bytes.clone())
-                .unwrap_or_default()
-        }))
-    });
-    let href = Place::session(id, Tab::Live).href();
-    let open = href.clone();
     view! {
         <tr
             class="is-link"
             data-testid="session-row"
             data-session=id.to_string()
-            data-live=pulse(|pulse| pulse.live_bytes.to_string())
-            on:click=move |event| {
-                // The link itself is followed elsewhere.
-                if !event.default_prevented() && window().get_selection_is_empty() {
-                    let (path, query) = open.split_once('?').unwrap_or((&open, ""));
-                    store.go(Place::open(path, query).place);
-                }
-            }
+            data-live=pulse(|pulse| format::fixed(pulse.live_bytes, 0))
+            on:click=click(open)
         >
             <td>
-                <a class="cell-main link" href=href>{text(|row| service_name(&row.summary.signature))}</a>
+                <a class="cell-main link" href=href>{of(|row| service_name(&row.summary.signature))}</a>
                 <div class="cell-sub">
-                    {text(|row| format!("pid {} · {}", row.summary.signature.pid, row.summary.signature.host_name))}
+                    {of(|row| format!("pid {} · {}", row.summary.signature.pid, row.summary.signature.host_name))}
                 </div>
             </td>
-            <td>
-                {move || match state() {
-                    Some(SessionState::Live) => view! { <span class="pill pill-live">"Live"</span> }.into_any(),
-                    Some(SessionState::Away { .. }) => view! { <span class="pill pill-away">"Away"</span> }.into_any(),
-                    _ => view! { <span class="pill pill-ended">"Ended"</span> }.into_any(),
-                }}
-            </td>
+            <td><span class=of(|row| state_words(row).0.to_owned())>{of(|row| state_words(row).1.to_owned())}</span></td>
             <td class="num">
                 <div class="cell-main">{pulse(|pulse| format::bytes(pulse.live_bytes))}</div>
                 <div class="cell-sub">{pulse(live_error)}</div>
             </td>
             <td class="num">
-                <Sparkline values=history label=Signal::derive(|| "Live heap over the last two minutes".to_owned())/>
-                <div class="cell-sub">{text(growth)}</div>
+                <Sparkline values=history label=label/>
+                <div class="cell-sub">{of(growth)}</div>
             </td>
             <td class="num">{pulse(|pulse| format::bytes(pulse.rss_bytes as f64))}</td>
             <td class="num">{pulse(|pulse| format::bytes_per_s(pulse.allocated_bytes_per_s))}</td>
@@ -179,34 +172,46 @@ fn Row(store: Store, id: SessionId) -> impl IntoView {
             <td class="num">{pulse(lost)}</td>
             <td>
                 <div class="cell-main" data-testid="row-rate">{pulse(rate)}</div>
-                <div class="cell-sub">{text(revision)}</div>
+                <div class="cell-sub">{of(revision)}</div>
             </td>
             <td>
-                <div class="cell-main">{text(|row| runtime(&row.summary.signature.runtime_version))}</div>
+                <div class="cell-main">{of(|row| row.summary.signature.runtime_version.clone())}</div>
                 <div class="cell-sub">
-                    {text(|row| format!("{}/{}", row.summary.signature.os, row.summary.signature.architecture))}
+                    {of(|row| format!("{}, {}", row.summary.signature.os, row.summary.signature.architecture))}
                 </div>
             </td>
         </tr>
     }
+    .into_any()
+}
+
+fn with_row<R>(store: Store, id: SessionId, read: impl FnOnce(&FleetRow) -> R) -> Option<R> {
+    store.fleet.with(|fleet| {
+        fleet
+            .as_ref()?
+            .iter()
+            .find(|row| row.summary.session == id)
+            .map(read)
+    })
+}
+
+fn state_words(row: &FleetRow) -> (&'static str, &'static str) {
+    match row.summary.state {
+        SessionState::Live => ("pill pill-live", "Live"),
+        SessionState::Away { .. } => ("pill pill-away", "Away"),
+        SessionState::Ended => ("pill pill-ended", "Ended"),
+    }
 }
 
 /// A person who marks text in a row doesn't want to leave.
-trait SelectionIsEmpty {
-    fn get_selection_is_empty(&self) -> bool;
-}
-
-impl SelectionIsEmpty for web_sys::Window {
-    fn get_selection_is_empty(&self) -> bool {
-        let selection = js_sys::Reflect::get(self, &"getSelection".into())
-            .ok()
-            .and_then(|get| wasm_bindgen::JsCast::dyn_into::<js_sys::Function>(get).ok())
-            .and_then(|get| get.call0(self).ok());
-        selection.is_none_or(|selection| {
-            js_sys::Reflect::get(&selection, &"isCollapsed".into())
-                .is_ok_and(|flag| flag.as_bool() != Some(false))
-        })
-    }
+fn nothing_is_marked() -> bool {
+    let get = |from: &wasm_bindgen::JsValue, name: &str| js_sys::Reflect::get(from, &name.into()).ok();
+    let page: wasm_bindgen::JsValue = window().into();
+    let selection = get(&page, "getSelection")
+        .and_then(|read| wasm_bindgen::JsCast::dyn_into::<js_sys::Function>(read).ok())
+        .and_then(|read| read.call0(&page).ok());
+    selection
+        .is_none_or(|selection| get(&selection, "isCollapsed").and_then(|flag| flag.as_bool()) != Some(false))
 }
 
 fn live_error(pulse: &Pulse) -> String {
@@ -247,14 +252,6 @@ fn revision(row: &FleetRow) -> String {
         (_, Some(pending)) => format!("revision {} pending", pending.revision),
         (Some(applied), None) if applied.revision > 0 => format!("revision {}", applied.revision),
         _ => String::new(),
-    }
-}
-
-fn runtime(version: &str) -> String {
-    if version.is_empty() {
-        "–".to_owned()
-    } else {
-        version.to_owned()
     }
 }
 
@@ -305,53 +302,60 @@ fn compare(a: &FleetRow, b: &FleetRow, sort: FleetSort) -> Ordering {
         .then_with(|| a.summary.session.cmp(&b.summary.session))
 }
 
-#[component]
-fn NoneMatch(store: Store) -> impl IntoView {
+fn none_match(store: Store) -> AnyView {
     view! {
         <div class="empty">
             <div class="empty-title">"No session matches the filter"</div>
             <p class="empty-text">"The filter looks at the program, the host, the pid and the runtime's version."</p>
             <div class="empty-actions">
-                <button class="btn" type="button" on:click=move |_| store.look(|view| view.filter.clear())>
+                <button class="btn" type="button" on:click=click(move |_| store.look(|view| view.filter.clear()))>
                     "Clear the filter"
                 </button>
             </div>
         </div>
     }
+    .into_any()
 }
 
 /// Nothing has ever been watched: how to begin, as commands to copy.
-#[component]
-fn FirstSteps() -> impl IntoView {
-    let hub = super::controls::hub_address();
-    let step = |done: bool, title: &'static str, command: String, words: &'static str| {
+fn first_steps() -> AnyView {
+    let hub = hub_address();
+    let step = |done: &'static str, title: &'static str, command: String, words: &'static str| {
         view! {
-            <li data-done=done.then_some("true")>
+            <li data-done=done>
                 <strong>{title}</strong>
-                <super::controls::Copyable text=command/>
+                {copyable(command)}
                 <p class="muted">{words}</p>
             </li>
         }
+        .into_any()
     };
+    let steps = vec![
+        step(
+            "true",
+            "The hub runs",
+            "heaptide hub".to_owned(),
+            "This page comes from it, so that is done.",
+        ),
+        step(
+            "false",
+            "Watch a program that runs",
+            format!("sudo heaptide attach --hub {hub} PID"),
+            "On the machine where it runs. The program is not changed and not restarted.",
+        ),
+        step(
+            "false",
+            "Or start one",
+            format!("sudo heaptide run --hub {hub} -- ./server"),
+            "It appears here by itself. Go 1.21 to 1.27, stripped or not.",
+        ),
+    ];
     view! {
         <div class="empty" data-testid="empty">
             {icon("logo")}
             <div class="empty-title">"No program is being watched yet"</div>
-            <ol class="steps">
-                {step(true, "The hub runs", "heaptide hub".to_owned(), "This page comes from it, so that is done.")}
-                {step(
-                    false,
-                    "Watch a program that runs",
-                    format!("sudo heaptide attach PID --hub {hub}"),
-                    "On the machine where it runs. The program is not changed and not restarted.",
-                )}
-                {step(
-                    false,
-                    "Or start one",
-                    format!("sudo heaptide run --hub {hub} -- ./server"),
-                    "It appears here by itself. Go 1.21 to 1.27, stripped or not.",
-                )}
-            </ol>
+            <ol class="steps">{steps}</ol>
         </div>
     }
+    .into_any()
 }

@@ -1,29 +1,55 @@
 //! What was lost on the way, by hop and reason, and the bounds of this page that were hit.
 
+use super::controls::copyable;
 use super::losses::{LossLine, flaw_lines, loss_lines};
 use crate::format;
 use crate::store::Store;
+use crate::ui::{nothing, part};
 use leptos::prelude::*;
 
 #[component]
 pub(super) fn LossPanel(store: Store) -> impl IntoView {
-    let lines = Memo::new(move |_| {
-        store
-            .headline
-            .with(|headline| headline.as_ref().map(|h| loss_lines(&h.hops)).unwrap_or_default())
-    });
-    let flaws = Memo::new(move |_| {
-        store.headline.with(|headline| {
-            headline.as_ref().map_or_else(Vec::new, |h| {
-                let trims = h
-                    .trimmed
-                    .iter()
-                    .map(|trim| format!("{} {}", format::count(trim.count), trim.what));
-                flaw_lines(&h.flaws).into_iter().chain(trims).collect::<Vec<_>>()
-            })
-        })
-    });
-    let damage = Memo::new(move |_| store.damage.get());
+    let lines = move || {
+        let lines = store.figure(|h| loss_lines(&h.hops)).unwrap_or_default();
+        if lines.is_empty() {
+            return view! { <tr><td class="muted" colspan="4">"No report from the collector yet."</td></tr> }
+                .into_any();
+        }
+        lines.into_iter().map(row).collect::<Vec<AnyView>>().into_any()
+    };
+    let flaws = move || {
+        let list = store.figure(|h| {
+            let trims = h
+                .trimmed
+                .iter()
+                .map(|trim| format!("{} {}", format::count(trim.count), trim.what));
+            flaw_lines(&h.flaws).into_iter().chain(trims).collect::<Vec<_>>()
+        });
+        match list.filter(|list| !list.is_empty()) {
+            Some(list) => {
+                view! { <p class="panel-note muted">{format!("Also: {}.", list.join("; "))}</p> }.into_any()
+            }
+            None => nothing(),
+        }
+    };
+    let damage = move || {
+        let damage = store.damage.get();
+        if damage.count == 0 {
+            return nothing();
+        }
+        let words = format!(
+            "{} frames could not be read and were skipped. The last one: {}. It begins with",
+            format::count(damage.count),
+            damage.what
+        );
+        view! {
+            <div class="panel-note" data-testid="damage">
+                <p>{words}</p>
+                {copyable(damage.hex)}
+            </div>
+        }
+        .into_any()
+    };
     view! {
         <section class="panel" id="losses" aria-labelledby="losses-title" data-testid="losses">
             <div class="panel-head"><h2 class="panel-title" id="losses-title">"Losses"</h2></div>
@@ -38,36 +64,17 @@ pub(super) fn LossPanel(store: Store) -> impl IntoView {
                                 <th scope="col">"Dropped"</th>
                             </tr>
                         </thead>
-                        <tbody>{move || lines.get().into_iter().map(row).collect_view()}</tbody>
+                        <tbody>{part(lines)}</tbody>
                     </table>
                 </div>
-                {move || lines.with(Vec::is_empty).then(|| view! {
-                    <p class="panel-note muted">"No report from the collector yet."</p>
-                })}
-                {move || (!flaws.with(Vec::is_empty)).then(|| view! {
-                    <p class="panel-note muted">{move || format!("Also: {}.", flaws.get().join("; "))}</p>
-                })}
-                {move || {
-                    let damage = damage.get();
-                    (damage.count > 0).then(|| view! {
-                        <div class="panel-note" data-testid="damage">
-                            <p>
-                                {format!(
-                                    "{} frames could not be read and were skipped. The last one: {}. It begins with",
-                                    format::count(damage.count),
-                                    damage.what,
-                                )}
-                            </p>
-                            <super::controls::Copyable text=damage.hex/>
-                        </div>
-                    })
-                }}
+                {part(flaws)}
+                {part(damage)}
             </div>
         </section>
     }
 }
 
-fn row(line: LossLine) -> impl IntoView {
+fn row(line: LossLine) -> AnyView {
     let mut reasons: Vec<String> = line
         .dropped
         .iter()
@@ -76,7 +83,16 @@ fn row(line: LossLine) -> impl IntoView {
     if line.imbalance != 0 {
         reasons.push(format!("{} unexplained", line.imbalance));
     }
-    let none = reasons.is_empty();
+    let words = if reasons.is_empty() {
+        "none".to_owned()
+    } else {
+        reasons.join(", ")
+    };
+    let badge = if line.is_loss {
+        "badge badge-warn"
+    } else {
+        "visually-hidden"
+    };
     view! {
         <tr>
             <td>
@@ -86,9 +102,11 @@ fn row(line: LossLine) -> impl IntoView {
             <td class="num">{format::count(line.seen)}</td>
             <td class="num">{format::count(line.sent)}</td>
             <td>
-                {line.is_loss.then(|| view! { <span class="badge badge-warn">"lost"</span>" " })}
-                {if none { "none".to_owned() } else { reasons.join(", ") }}
+                <span class=badge>{if line.is_loss { "lost" } else { "" }}</span>
+                " "
+                {words}
             </td>
         </tr>
     }
+    .into_any()
 }

@@ -1,8 +1,11 @@
 //! Where the memory comes from: call sites, the heaviest first.
 
+use super::controls::{metric_picker, window_chip};
 use super::naming::{metric_name, metric_words};
 use crate::format;
 use crate::store::Store;
+use crate::ui::{click, nothing, part, text};
+use crate::url::ViewState;
 use heaptide_analysis::views::{SiteRow, SiteTable, StackFrame};
 use leptos::prelude::*;
 
@@ -12,57 +15,60 @@ const SHOWN_ALL: usize = 100;
 #[component]
 pub(super) fn SitesPanel(store: Store) -> impl IntoView {
     let all = RwSignal::new(false);
-    let metric = Memo::new(move |_| store.place.with(|place| place.view.metric.0));
-    let body = move || match store.sites.get() {
-        None => view! { <div class="skeleton skeleton-block"></div> }.into_any(),
-        Some(table) if table.rows.is_empty() => view! { <Nothing store/> }.into_any(),
-        Some(_) => view! { <Rows store all/> }.into_any(),
-    };
-    // The body is rebuilt only when it becomes another kind of body.
-    let kind = Memo::new(move |_| {
+    let metric = move || store.place.with(|place| place.view.metric.0);
+    // Rows stay and change their text, so that focus and open stacks hold; only their number builds anew.
+    let count = Memo::new(move |_| {
+        let limit = if all.get() { SHOWN_ALL } else { SHOWN };
         store
             .sites
-            .with(|sites| sites.as_ref().map(|table| table.rows.is_empty()))
+            .with(|sites| sites.as_ref().map(|table| table.rows.len().min(limit)))
     });
+    let body = move || match count.get() {
+        None => view! { <div class="skeleton skeleton-block"></div> }.into_any(),
+        Some(0) => view! { <Nothing store/> }.into_any(),
+        Some(count) => rows(store, count),
+    };
+    let rest = move || {
+        let shown = count.get().unwrap_or_default();
+        store
+            .sites
+            .with(|sites| sites.as_ref().map(|table| rest_words(table, shown)))
+            .unwrap_or_default()
+    };
+    let more = move || {
+        if count.get().unwrap_or_default() < SHOWN {
+            return nothing();
+        }
+        view! {
+            <button class="btn btn-ghost btn-sm" type="button" on:click=click(move |_| all.update(|all| *all = !*all))>
+                {text(move || if all.get() { "Show fewer" } else { "Show more" }.to_owned())}
+            </button>
+        }
+        .into_any()
+    };
     view! {
         <section class="panel" aria-labelledby="sites-title" data-testid="sites">
             <div class="panel-head">
                 <h2 class="panel-title" id="sites-title">"Top call sites"</h2>
-                <span class="muted">{move || metric_name(metric.get())}</span>
-                <super::controls::WindowChip store/>
+                <span class="muted">{text(move || metric_name(metric()).to_owned())}</span>
+                {window_chip(store)}
                 <span class="spacer"></span>
-                <super::controls::MetricPicker store/>
+                {metric_picker(store)}
             </div>
-            <div class="panel-body panel-body-flush">
-                {move || {
-                    kind.track();
-                    untrack(body)
-                }}
-            </div>
-            <p class="panel-note muted">{move || metric_words(metric.get())}</p>
+            <div class="panel-body panel-body-flush">{part(body)}</div>
+            <p class="panel-note muted">
+                <span data-testid="sites-total">{text(rest)}</span>
+                " "
+                {text(move || metric_words(metric()).to_owned())}
+                " "
+                {part(more)}
+            </p>
         </section>
     }
 }
 
-#[component]
-fn Rows(store: Store, all: RwSignal<bool>) -> impl IntoView {
-    let limit = move || if all.get() { SHOWN_ALL } else { SHOWN };
-    let count = Memo::new(move |_| {
-        let limit = limit();
-        store
-            .sites
-            .with(|sites| sites.as_ref().map_or(0, |table| table.rows.len().min(limit)))
-    });
-    let rest = move || {
-        store
-            .sites
-            .with(|sites| sites.as_ref().map(|table| rest_words(table, count.get())))
-    };
-    let more = move || {
-        store
-            .sites
-            .with(|sites| sites.as_ref().is_some_and(|table| table.rows.len() > SHOWN))
-    };
+fn rows(store: Store, count: usize) -> AnyView {
+    let lines: Vec<AnyView> = (0..count).map(|index| line(store, index)).collect();
     view! {
         <div class="table-wrap">
             <table class="table">
@@ -75,106 +81,100 @@ fn Rows(store: Store, all: RwSignal<bool>) -> impl IntoView {
                         <th scope="col" class="num">"Samples"</th>
                     </tr>
                 </thead>
-                <tbody>
-                    // A row stays where it is and changes its text, so that focus and open stacks hold.
-                    <For each=move || 0..count.get() key=|index| *index let:index>
-                        <SiteLine store index/>
-                    </For>
-                </tbody>
+                <tbody>{lines}</tbody>
             </table>
         </div>
-        <p class="panel-note muted">
-            {rest}
-            " "
-            {move || more().then(|| view! {
-                <button class="btn btn-ghost btn-sm" type="button" on:click=move |_| all.update(|all| *all = !*all)>
-                    {move || if all.get() { "Show fewer" } else { "Show more" }}
-                </button>
-            })}
-        </p>
     }
+    .into_any()
 }
 
-#[component]
-fn SiteLine(store: Store, index: usize) -> impl IntoView {
-    let row = Memo::new(move |_| {
-        store
-            .sites
-            .with(|sites| sites.as_ref().and_then(|table| table.rows.get(index).cloned()))
-    });
-    let text = move |read: fn(&SiteRow) -> String| {
-        move || row.with(|row| row.as_ref().map(read).unwrap_or_default())
+fn line(store: Store, index: usize) -> AnyView {
+    let of = move |read: fn(&SiteRow) -> String| {
+        text(move || {
+            store
+                .sites
+                .with(|sites| sites.as_ref().and_then(|table| table.rows.get(index)).map(read))
+                .unwrap_or_default()
+        })
     };
-    let share = move || row.with(|row| row.as_ref().map_or(0.0, |row| row.share).to_string());
+    let stack = move || {
+        store.sites.with(|sites| {
+            let row = sites.as_ref().and_then(|table| table.rows.get(index));
+            row.iter()
+                .flat_map(|row| &row.heaviest_stack)
+                .map(frame_line)
+                .collect::<Vec<AnyView>>()
+                .into_any()
+        })
+    };
+    // A stack that nobody looks at isn't built.
+    let open = RwSignal::new(false);
     view! {
         <tr
             data-testid="site-row"
-            data-function=text(|row| row.function.clone())
-            data-value=text(|row| row.bytes.value.to_string())
-            data-low=text(|row| row.bytes.low.to_string())
-            data-high=text(|row| row.bytes.high.to_string())
+            data-function=of(|row| row.function.clone())
+            data-value=of(|row| format::fixed(row.bytes.value, 0))
+            data-low=of(|row| format::fixed(row.bytes.low, 0))
+            data-high=of(|row| format::fixed(row.bytes.high, 0))
         >
             <td>
-                <details class="site">
+                <details class="site" on:toggle=move |_| open.update(|open| *open = !*open)>
                     <summary>
-                        <span class="cell-main mono">{text(|row| row.function.clone())}</span>
-                        <span class="cell-sub">{text(place_words)}</span>
+                        <span class="cell-main mono">{of(|row| row.function.clone())}</span>
+                        <span class="cell-sub">{of(place_words)}</span>
                     </summary>
                     <ol class="stack-list mono">
-                        {move || {
-                            row.with(|row| {
-                                row.iter().flat_map(|row| &row.heaviest_stack).map(frame_line).collect_view()
-                            })
-                        }}
+                        {part(move || if open.get() { stack() } else { nothing() })}
                     </ol>
                 </details>
             </td>
             <td class="num">
-                <div class="cell-main">{text(|row| format::bytes(row.bytes.value))}</div>
-                <div class="cell-sub">{text(|row| format::error_of(&row.bytes))}</div>
+                <div class="cell-main">{of(|row| format::bytes(row.bytes.value))}</div>
+                <div class="cell-sub">{of(|row| format::error_of(&row.bytes))}</div>
             </td>
             <td class="num">
-                <div>{text(|row| format::percent(row.share))}</div>
-                <div class="bar" style:--share=share></div>
+                <div>{of(|row| format::percent(row.share))}</div>
+                <div class="bar" style:--share=of(|row| format::fixed(row.share, 4))></div>
             </td>
-            <td class="num">{text(|row| format::count_short(row.objects.value))}</td>
-            <td class="num">{text(|row| format::count(row.samples))}</td>
+            <td class="num">{of(|row| format::count_short(row.objects.value))}</td>
+            <td class="num">{of(|row| format::count(row.samples))}</td>
         </tr>
     }
+    .into_any()
 }
 
-fn frame_line(frame: &StackFrame) -> impl IntoView + use<> {
-    let place = if frame.file.is_empty() {
-        String::new()
-    } else {
-        format!("{}:{}", short_file(&frame.file), frame.line)
+fn frame_line(frame: &StackFrame) -> AnyView {
+    let inlined = if frame.inlined { " inlined" } else { "" };
+    let place = match frame.file.as_str() {
+        "" => String::new(),
+        file => format!("{}:{}{inlined}", short_file(file), frame.line),
     };
     let title = format!("{}:{}", frame.file, frame.line);
+    let function = frame.function.clone();
     view! {
         <li title=title>
-            {frame.function.clone()}
+            {function}
             " "
-            <span class="faint">{place}{frame.inlined.then_some(" inlined")}</span>
+            <span class="faint">{place}</span>
         </li>
     }
+    .into_any()
 }
 
 fn place_words(row: &SiteRow) -> String {
-    let stacks = if row.stacks > 1 {
-        format!(" · {} stacks", row.stacks)
-    } else {
-        String::new()
+    let mut words = match row.file.as_str() {
+        "" => String::new(),
+        file => format!("{}:{}", short_file(file), row.line),
     };
-    if row.file.is_empty() {
-        return stacks;
+    if row.stacks > 1 {
+        words.push_str(&format!(" · {} stacks", row.stacks));
     }
-    format!("{}:{}{stacks}", short_file(&row.file), row.line)
+    words
 }
 
 /// The last two parts of a path.
 fn short_file(file: &str) -> &str {
-    let mut slashes = file.rmatch_indices('/');
-    match slashes.nth(1) {
+    match file.rmatch_indices('/').nth(1) {
         Some((at, _)) => &file[at + 1..],
         None => file,
     }
@@ -182,7 +182,7 @@ fn short_file(file: &str) -> &str {
 
 fn rest_words(table: &SiteTable, shown: usize) -> String {
     let below: f64 = table.rows.iter().skip(shown).map(|row| row.bytes.value).sum();
-    let sites = table.other_sites + (table.rows.len() - shown.min(table.rows.len())) as u64;
+    let sites = table.other_sites + table.rows.len().saturating_sub(shown) as u64;
     let total = format!(
         "Total {} {}",
         format::bytes(table.total.value),
@@ -200,32 +200,40 @@ fn rest_words(table: &SiteTable, shown: usize) -> String {
 
 #[component]
 fn Nothing(store: Store) -> impl IntoView {
-    let has = move |read: fn(&crate::url::ViewState) -> bool| store.place.with(|place| read(&place.view));
+    let has = move |read: fn(&ViewState) -> bool| store.place.with(|place| read(&place.view));
+    let filtered = move || has(|view| !view.filter.is_empty());
+    let selected = move || has(|view| view.selection.is_some());
     let reason = move || {
-        if has(|view| !view.filter.is_empty()) {
+        if filtered() {
             "No call site in this window matches the filter."
-        } else if has(|view| view.selection.is_some()) {
+        } else if selected() {
             "Nothing was sampled in this time window."
         } else {
             "No heap sample has arrived yet. A program that allocates little is sampled seldom: a finer rate helps."
         }
+        .to_owned()
+    };
+    let clear = move |_| {
+        store.look(|view| {
+            if view.filter.is_empty() {
+                view.selection = None;
+            }
+            view.filter.clear();
+        });
+    };
+    let action = move || {
+        let label = match (filtered(), selected()) {
+            (true, _) => "Clear the filter",
+            (_, true) => "Show all of the time",
+            _ => return nothing(),
+        };
+        view! { <button class="btn" type="button" on:click=click(clear)>{label}</button> }.into_any()
     };
     view! {
         <div class="empty">
             <div class="empty-title">"Nothing to show"</div>
-            <p class="empty-text">{reason}</p>
-            <div class="empty-actions">
-                {move || has(|view| !view.filter.is_empty()).then(|| view! {
-                    <button class="btn" type="button" on:click=move |_| store.look(|view| view.filter.clear())>
-                        "Clear the filter"
-                    </button>
-                })}
-                {move || has(|view| view.selection.is_some()).then(|| view! {
-                    <button class="btn" type="button" on:click=move |_| store.look(|view| view.selection = None)>
-                        "Show all of the time"
-                    </button>
-                })}
-            </div>
+            <p class="empty-text">{text(reason)}</p>
+            <div class="empty-actions">{part(action)}</div>
         </div>
     }
 }

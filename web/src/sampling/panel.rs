@@ -1,53 +1,73 @@
 //! The panel: the rate in force, a draft of a change with what it would mean, and what became of the last.
 
 use super::draft::{Draft, MAX_STEP, MIN_STEP, changes};
-use super::{amount, consequence, rate_lock, standing};
-use crate::app::icon;
+use super::{Standing, amount, consequence, rate_lock, standing};
+use crate::format;
 use crate::store::Store;
+use crate::ui::{click, flag, icon, input, maybe, nothing, part, text};
 use crate::worker::ToWorker;
 use heaptide_policy::Policy;
-use heaptide_protocol::control::{SessionState, SessionSummary};
+use heaptide_protocol::control::SessionState;
 use leptos::prelude::*;
+
+/// What the parts of the panel share.
+#[derive(Clone, Copy)]
+struct Desk {
+    store: Store,
+    draft: RwSignal<Option<Draft>>,
+    /// The revision that this page's last proposal started from.
+    proposed: RwSignal<Option<u64>>,
+}
 
 #[component]
 pub(crate) fn SamplingPanel(store: Store) -> impl IntoView {
     let open = Memo::new(move |_| {
-        store
-            .place
-            .with(|place| place.view.sampling_open.then(|| place.session_id()).flatten())
-    });
-    move || open.get().map(|_| view! { <Drawer store/> })
-}
-
-#[component]
-fn Drawer(store: Store) -> impl IntoView {
-    let summary = Memo::new(move |_| store.row().map(|row| row.summary));
-    // The revision that this page's last proposal started from.
-    let proposed = RwSignal::new(None::<u64>);
-    let draft = RwSignal::new(None::<Draft>);
-    let told = Memo::new(move |_| {
-        summary.with(|summary| {
-            summary
-                .as_ref()
-                .map(|summary| standing(&summary.policy, proposed.get()))
+        store.place.with(|place| {
+            let id = place.session_id().filter(|_| place.view.sampling_open);
+            id.map_or_else(String::new, |id| id.to_string())
         })
     });
+    part(move || {
+        if open.get().is_empty() {
+            nothing()
+        } else {
+            drawer(store)
+        }
+    })
+}
+
+fn drawer(store: Store) -> AnyView {
+    let desk = Desk {
+        store,
+        draft: RwSignal::new(None),
+        proposed: RwSignal::new(None),
+    };
     // An untouched draft follows the policy; a touched one is the person's.
     Effect::new(move || {
-        if let Some(told) = told.get() {
-            let touched = draft.with_untracked(|draft| draft.as_ref().is_some_and(Draft::is_changed));
-            if !touched {
-                draft.set(Some(Draft::new(told.current)));
+        if let Some(told) = desk.standing() {
+            let touched = desk.draft.with_untracked(|draft| {
+                draft
+                    .as_ref()
+                    .map(|draft| (draft.is_changed(), draft.base == told.current))
+            });
+            if !matches!(touched, Some((true, _) | (_, true))) {
+                desk.draft.set(Some(Draft::new(told.current)));
             }
         }
     });
-    let close = move |_| store.look(|view| view.sampling_open = false);
+    let told = move |read: fn(Standing) -> String| move || desk.standing().map(read);
+    let words = move || told(|told| told.words)().unwrap_or_else(|| "Waiting for the hub…".to_owned());
     view! {
         <aside class="drawer" aria-labelledby="sampling-title" data-testid="sampling">
             <div class="drawer-head">
                 <h2 id="sampling-title">"Sampling"</h2>
                 <span class="spacer"></span>
-                <button class="btn btn-ghost btn-icon" type="button" aria-label="Close" on:click=close>
+                <button
+                    class="btn btn-ghost btn-icon"
+                    type="button"
+                    aria-label="Close"
+                    on:click=click(move |_| store.look(|view| view.sampling_open = false))
+                >
                     {icon("close")}
                 </button>
             </div>
@@ -56,109 +76,179 @@ fn Drawer(store: Store) -> impl IntoView {
                     class="status-line"
                     aria-live="polite"
                     data-testid="policy-status"
-                    data-state=move || told.with(|told| told.as_ref().map_or("idle", |told| told.state))
-                    data-revision=move || told.with(|told| told.as_ref().map(|told| told.current.revision.to_string()))
+                    data-state=text(move || told(|told| told.state.to_owned())().unwrap_or_else(|| "idle".to_owned()))
+                    data-revision=maybe(told(|told| told.current.revision.to_string()))
                 >
-                    {move || told.with(|told| {
-                        told.as_ref().map_or_else(|| "Waiting for the hub…".to_owned(), |told| told.words.clone())
-                    })}
+                    {text(words)}
                 </p>
-                <RateField store summary draft/>
-                <SourcesField summary draft/>
-                <TiersField draft/>
-                <Review store summary draft proposed/>
+                {rate_field(desk)}
+                {sources_field(desk)}
+                {tiers_field(desk)}
+                {review(desk)}
             </div>
         </aside>
     }
+    .into_any()
 }
 
-/// The draft's edit of one thing, for event handlers.
-fn edit(draft: RwSignal<Option<Draft>>, change: impl FnOnce(&mut Draft)) {
-    draft.update(|draft| {
-        if let Some(draft) = draft {
+impl Desk {
+    fn standing(&self) -> Option<Standing> {
+        let proposed = self.proposed.get();
+        self.store.with_row(|row| standing(&row.summary.policy, proposed))
+    }
+
+    /// What the hub would number the next revision from.
+    fn current(&self) -> Option<Policy> {
+        self.store
+            .with_row(|row| standing(&row.summary.policy, None).current)
+    }
+
+    fn edit(&self, change: impl FnOnce(&mut Draft)) {
+        let mut draft = self.draft.get_untracked();
+        if let Some(draft) = &mut draft {
             change(draft);
         }
-    });
+        self.draft.set(draft);
+    }
+
+    fn read<R>(&self, read: impl FnOnce(&Draft) -> R) -> Option<R> {
+        self.draft.get().as_ref().map(read)
+    }
+
+    fn allows_write(&self) -> bool {
+        self.read(|draft| draft.edited.allow_rate_write) == Some(true)
+    }
+
+    /// As far as it is known; 0 if not.
+    fn rate_in_force(&self) -> u64 {
+        let told = self.store.figure(|h| h.sampling_rate_bytes).unwrap_or_default();
+        if told > 0 {
+            return told;
+        }
+        let pulse = self
+            .store
+            .with_row(|row| row.summary.pulse.as_ref().map(|pulse| pulse.sampling_rate_bytes));
+        pulse.flatten().unwrap_or_default()
+    }
+
+    fn step(&self) -> u32 {
+        let rate = self.rate_in_force();
+        self.read(|draft| draft.step(rate)).unwrap_or(MIN_STEP)
+    }
+
+    fn apply(&self) {
+        let id = self.store.place.peek(|place| place.session_id());
+        let (Some(id), Some(draft)) = (id, self.draft.get_untracked()) else {
+            return;
+        };
+        // Revisions are the hub's to number; this one says what was seen.
+        let revision = draft.base.revision;
+        self.proposed.set(Some(revision));
+        let policy = Policy {
+            revision,
+            ..draft.edited
+        };
+        self.store.send(&ToWorker::Propose { session: id, policy });
+        self.draft.set(Some(Draft::new(draft.base)));
+    }
 }
 
-#[component]
-fn RateField(
-    store: Store,
-    summary: Memo<Option<SessionSummary>>,
-    draft: RwSignal<Option<Draft>>,
-) -> impl IntoView {
-    let lock = Memo::new(move |_| summary.with(|summary| summary.as_ref().and_then(rate_lock)));
-    let locked = move || lock.with(Option::is_some);
-    let in_force = Memo::new(move |_| {
-        let told = store
-            .headline
-            .with(|headline| headline.as_ref().map(|h| h.sampling_rate_bytes));
-        told.filter(|rate| *rate > 0)
-            .or_else(|| {
-                summary.with(|s| {
-                    s.as_ref()
-                        .and_then(|s| s.pulse.as_ref())
-                        .map(|p| p.sampling_rate_bytes)
-                })
-            })
-            .unwrap_or(0)
-    });
-    let flow = Memo::new(move |_| {
-        store
-            .headline
-            .with(|headline| headline.as_ref().map(|h| h.allocated_per_s.value))
-    });
-    let step =
-        Memo::new(move |_| draft.with(|draft| draft.as_ref().map_or(19, |draft| draft.step(in_force.get()))));
-    let own = Memo::new(move |_| {
-        draft.with(|draft| {
-            draft
-                .as_ref()
-                .is_none_or(|draft| draft.edited.sampling_rate_bytes.is_none())
-        })
-    });
-    let meaning = Memo::new(move |_| consequence(1 << step.get(), flow.get()));
-    let fill = move || {
-        let share = f64::from(step.get() - MIN_STEP) / f64::from(MAX_STEP - MIN_STEP);
-        format!("{}%", (share * 100.0).round())
-    };
-    let allow = move || draft.with(|draft| draft.as_ref().is_some_and(|draft| draft.edited.allow_rate_write));
+fn switch(
+    id: &'static str,
+    label: &'static str,
+    on: impl FnMut() -> bool + Send + 'static,
+    set: impl Fn(bool) + 'static,
+) -> AnyView {
     view! {
-        <fieldset class="field" disabled=locked data-testid="rate-field" data-locked=move || locked().to_string()>
-            <legend class="field-label">"Heap sampling rate"</legend>
-            <p class="field-hint" data-testid="rate-now" data-value=move || in_force.get().to_string()>
-                {move || match in_force.get() {
-                    0 => "In force: off, or not known.".to_owned(),
-                    rate => format!("In force: one sample per {} on average.", amount(rate)),
-                }}
+        <label class="row">
+            <input
+                class="toggle"
+                type="checkbox"
+                role="switch"
+                data-testid=id
+                prop:checked=flag(on)
+                on:change=input(move |event| set(event_target_checked(&event)))
+            />
+            <span>{label}</span>
+        </label>
+    }
+    .into_any()
+}
+
+fn rate_field(desk: Desk) -> AnyView {
+    let lock = move || desk.store.with_row(|row| rate_lock(&row.summary)).flatten();
+    let lock_note = Memo::new(move |_| lock().unwrap_or_default());
+    let locked = move || !lock_note.with(String::is_empty);
+    let own = move || desk.read(|draft| draft.edited.sampling_rate_bytes.is_none()) != Some(false);
+    let meaning = move || consequence(1 << desk.step(), desk.store.figure(|h| h.allocated_per_s.value));
+    let in_force = move || match desk.rate_in_force() {
+        0 => "In force: off, or not known.".to_owned(),
+        rate => format!("In force: one sample per {} on average.", amount(rate)),
+    };
+    let new_rate = move || {
+        if own() {
+            "the program's own".to_owned()
+        } else {
+            format!("1 per {}", amount(1 << desk.step()))
+        }
+    };
+    let fill = move || {
+        let share = f64::from(desk.step() - MIN_STEP) / f64::from(MAX_STEP - MIN_STEP);
+        format!("{}%", format::fixed(share * 100.0, 0))
+    };
+    let locked_note = move || {
+        let why = lock_note.get();
+        if why.is_empty() {
+            return nothing();
+        }
+        view! { <p class="notice notice-info" data-testid="rate-locked">{icon("warn")}<span>{why}</span></p> }
+            .into_any()
+    };
+    let dear = Memo::new(move |_| meaning().dear && desk.allows_write());
+    let dear_note = move || {
+        if !dear.get() {
+            return nothing();
+        }
+        view! {
+            <p class="field-error">
+                "So many samples cost the program more than 1 % of a core, and the collector may leave event rows out."
             </p>
-            {move || lock.get().map(|why| view! {
-                <p class="notice notice-info" data-testid="rate-locked">{icon("warn")}<span>{why}</span></p>
-            })}
-            <label class="row">
-                <input
-                    class="toggle"
-                    type="checkbox"
-                    role="switch"
-                    data-testid="allow-write"
-                    prop:checked=allow
-                    on:change=move |event| {
-                        let on = event_target_checked(&event);
-                        edit(draft, |draft| {
-                            draft.edited.allow_rate_write = on;
-                            if !on {
-                                draft.edited.sampling_rate_bytes = None;
-                            }
-                        });
-                    }
-                />
-                <span>"Let the collector write runtime.MemProfileRate in the program"</span>
-            </label>
-            <p class="field-hint">"It is put back to its first value at detach, also after a crash of the collector."</p>
+        }
+        .into_any()
+    };
+    let allow = switch(
+        "allow-write",
+        "Let the collector write runtime.MemProfileRate in the program",
+        move || desk.allows_write(),
+        move |on| {
+            desk.edit(|draft| {
+                draft.edited.allow_rate_write = on;
+                if !on {
+                    draft.edited.sampling_rate_bytes = None;
+                }
+            });
+        },
+    );
+    view! {
+        <fieldset
+            class="field"
+            disabled=flag(locked)
+            data-testid="rate-field"
+            data-locked=text(move || locked().to_string())
+        >
+            <legend class="field-label">"Heap sampling rate"</legend>
+            <p class="field-hint" data-testid="rate-now" data-value=text(move || desk.rate_in_force().to_string())>
+                {text(in_force)}
+            </p>
+            {part(locked_note)}
+            {allow}
+            <p class="field-hint">
+                "It is put back to its first value at detach, also after a crash of the collector."
+            </p>
             <label class="field-label" for="rate-slider">
                 "New rate: "
-                <output data-testid="rate-draft" data-value=move || (1_u64 << step.get()).to_string()>
-                    {move || if own.get() { "the program's own".to_owned() } else { format!("1 per {}", amount(1 << step.get())) }}
+                <output data-testid="rate-draft" data-value=text(move || (1_u64 << desk.step()).to_string())>
+                    {text(new_rate)}
                 </output>
             </label>
             <input
@@ -166,86 +256,64 @@ fn RateField(
                 class="slider"
                 type="range"
                 data-testid="rate-slider"
-                min=MIN_STEP
-                max=MAX_STEP
+                min=MIN_STEP.to_string()
+                max=MAX_STEP.to_string()
                 step="1"
-                style:--fill=fill
-                disabled=move || !allow()
-                prop:value=move || step.get().to_string()
-                aria-valuetext=move || format!("one sample per {}", amount(1 << step.get()))
-                on:input=move |event| {
+                style:--fill=text(fill)
+                disabled=flag(move || !desk.allows_write())
+                prop:value=text(move || desk.step().to_string())
+                aria-valuetext=text(move || format!("one sample per {}", amount(1 << desk.step())))
+                on:input=input(move |event| {
                     if let Ok(step) = event_target_value(&event).parse() {
-                        edit(draft, |draft| draft.set_step(step));
+                        desk.edit(|draft| draft.set_step(step));
                     }
-                }
+                })
             />
-            <div class="row faint"><span>"finer, dearer"</span><span class="spacer"></span><span>"coarser, cheaper"</span></div>
-            <p class="field-hint" data-testid="rate-meaning">{move || meaning.get().words()}</p>
-            {move || (meaning.get().dear && allow()).then(|| view! {
-                <p class="field-error">
-                    "So many samples cost the program more than 1 % of a core. The collector's budget may shed event rows."
-                </p>
+            <div class="row faint">
+                <span>"finer, dearer"</span>
+                <span class="spacer"></span>
+                <span>"coarser, cheaper"</span>
+            </div>
+            <p class="field-hint" data-testid="rate-meaning">{text(move || meaning().words())}</p>
+            {part(dear_note)}
+        </fieldset>
+    }
+    .into_any()
+}
+
+fn sources_field(desk: Desk) -> AnyView {
+    let ended = move || {
+        desk.store
+            .with_row(|row| row.summary.state == SessionState::Ended)
+            != Some(false)
+    };
+    let source = move |id: &'static str, label: &'static str, pick: fn(&mut Policy) -> &mut bool| {
+        switch(
+            id,
+            label,
+            move || desk.read(|draft| *pick(&mut draft.edited.clone())) == Some(true),
+            move |on| desk.edit(|draft| *pick(&mut draft.edited) = on),
+        )
+    };
+    view! {
+        <fieldset class="field" disabled=flag(ended)>
+            <legend class="field-label">"What is observed"</legend>
+            {source("source-heap", "Heap samples: allocations and frees", |policy| &mut policy.sources.sampled_heap)}
+            {source("source-gc", "Collections and stop-the-world pauses", |policy| &mut policy.sources.gc)}
+            {source("source-mappings", "Mappings of the process (mmap and its kin)", |policy| {
+                &mut policy.sources.mappings
             })}
         </fieldset>
     }
-}
-
-#[component]
-fn SourcesField(summary: Memo<Option<SessionSummary>>, draft: RwSignal<Option<Draft>>) -> impl IntoView {
-    let ended =
-        move || summary.with(|summary| summary.as_ref().is_none_or(|s| s.state == SessionState::Ended));
-    let switch = move |id: &'static str, text: &'static str, read: fn(&mut Policy) -> &mut bool| {
-        let checked = move || {
-            draft.with(|draft| {
-                draft
-                    .as_ref()
-                    .is_some_and(|draft| *read(&mut draft.edited.clone()))
-            })
-        };
-        view! {
-            <label class="row">
-                <input
-                    class="toggle"
-                    type="checkbox"
-                    role="switch"
-                    data-testid=format!("source-{id}")
-                    prop:checked=checked
-                    on:change=move |event| {
-                        let on = event_target_checked(&event);
-                        edit(draft, |draft| *read(&mut draft.edited) = on);
-                    }
-                />
-                <span>{text}</span>
-            </label>
-        }
-    };
-    view! {
-        <fieldset class="field" disabled=ended>
-            <legend class="field-label">"What is observed"</legend>
-            {switch("heap", "Heap samples: allocations and frees", |policy| &mut policy.sources.sampled_heap)}
-            {switch("gc", "Collections and stop-the-world pauses", |policy| &mut policy.sources.gc)}
-            {switch("mappings", "Mappings of the process (mmap and its kin)", |policy| &mut policy.sources.mappings)}
-        </fieldset>
-    }
+    .into_any()
 }
 
 /// Sizes in KiB: what a person types.
-#[component]
-fn TiersField(draft: RwSignal<Option<Draft>>) -> impl IntoView {
+fn tiers_field(desk: Desk) -> AnyView {
     let number = move |label: &'static str,
                        unit: &'static str,
-                       scale: u64,
-                       max: u64,
                        read: fn(&Policy) -> u64,
                        write: fn(&mut Policy, u64)| {
-        let value = move || {
-            draft.with(|draft| {
-                draft
-                    .as_ref()
-                    .map_or(0, |draft| read(&draft.edited) / scale)
-                    .to_string()
-            })
-        };
         view! {
             <label class="row">
                 <span class="fill">{label}</span>
@@ -253,156 +321,135 @@ fn TiersField(draft: RwSignal<Option<Draft>>) -> impl IntoView {
                     class="input num"
                     type="number"
                     min="0"
-                    max=max
-                    prop:value=value
-                    on:change=move |event| {
-                        if let Ok(value) = event_target_value(&event).parse::<u64>() {
-                            edit(draft, |draft| write(&mut draft.edited, value.min(max) * scale));
+                    prop:value=text(move || desk.read(|draft| read(&draft.edited)).unwrap_or_default().to_string())
+                    on:change=input(move |event| {
+                        if let Ok(value) = event_target_value(&event).parse::<u32>() {
+                            desk.edit(|draft| write(&mut draft.edited, u64::from(value)));
                         }
-                    }
+                    })
                 />
                 <span class="muted">{unit}</span>
             </label>
         }
+        .into_any()
     };
+    let fields = vec![
+        number(
+            "Every one from",
+            "KiB",
+            |policy| policy.tiers.always_from_bytes / 1024,
+            |policy, value| policy.tiers.always_from_bytes = value * 1024,
+        ),
+        number(
+            "Some from",
+            "KiB",
+            |policy| policy.tiers.hashed_from_bytes / 1024,
+            |policy, value| policy.tiers.hashed_from_bytes = value * 1024,
+        ),
+        number(
+            "How many of those",
+            "%",
+            |policy| u64::from(policy.tiers.hashed_percent),
+            |policy, value| policy.tiers.hashed_percent = value.min(255) as u8,
+        ),
+    ];
     view! {
         <details class="field">
             <summary class="field-label">"Which samples are sent one by one"</summary>
-            <p class="field-hint">"All samples count in every figure; these thresholds say which ones also travel as events."</p>
-            {number(
-                "Every one from",
-                "KiB",
-                1024,
-                1 << 30,
-                |policy| policy.tiers.always_from_bytes,
-                |policy, value| policy.tiers.always_from_bytes = value,
-            )}
-            {number(
-                "Some from",
-                "KiB",
-                1024,
-                1 << 30,
-                |policy| policy.tiers.hashed_from_bytes,
-                |policy, value| policy.tiers.hashed_from_bytes = value,
-            )}
-            {number(
-                "How many of those",
-                "%",
-                1,
-                100,
-                |policy| u64::from(policy.tiers.hashed_percent),
-                |policy, value| policy.tiers.hashed_percent = value as u8,
-            )}
+            <p class="field-hint">
+                "All samples count in every figure; these thresholds say which ones also travel as events."
+            </p>
+            {fields}
         </details>
     }
+    .into_any()
 }
 
 /// What would change, what stands against it, and the buttons.
-#[component]
-fn Review(
-    store: Store,
-    summary: Memo<Option<SessionSummary>>,
-    draft: RwSignal<Option<Draft>>,
-    proposed: RwSignal<Option<u64>>,
-) -> impl IntoView {
-    let current = Memo::new(move |_| {
-        summary.with(|summary| {
-            summary
-                .as_ref()
-                .map(|summary| standing(&summary.policy, None).current)
-        })
-    });
-    let list = Memo::new(move |_| {
-        draft.with(|draft| {
-            draft
-                .as_ref()
-                .map(|draft| changes(&draft.base, &draft.edited))
-                .unwrap_or_default()
-                .into_iter()
-                .map(|change| (change.field, change.from, change.to))
-                .collect::<Vec<_>>()
-        })
-    });
-    let problem = Memo::new(move |_| draft.with(|draft| draft.as_ref().and_then(Draft::problem)));
+fn review(desk: Desk) -> AnyView {
+    let unchanged = move || desk.read(Draft::is_changed) != Some(true);
+    let problem = move || desk.read(Draft::problem).flatten().filter(|_| !unchanged());
+    // The policy has moved on under a touched draft: to which revision, and what both changed.
     let overtaken = Memo::new(move |_| {
-        let current = current.get()?;
-        draft.with(|draft| {
-            let draft = draft
-                .as_ref()
-                .filter(|draft| draft.is_changed() && draft.base.revision != current.revision)?;
-            let clashes: Vec<String> = draft
-                .conflicts(&current)
-                .into_iter()
-                .map(|change| format!("{}: {} there", change.field, change.to))
-                .collect();
-            Some((current.revision, clashes.join(", ")))
-        })
-    });
-    let cannot =
-        move || list.with(Vec::is_empty) || problem.with(Option::is_some) || overtaken.with(Option::is_some);
-    let apply = move |_| {
-        let Some(id) = store.place.with_untracked(|place| place.session_id()) else {
-            return;
+        let (Some(current), Some(draft)) = (desk.current(), desk.draft.get()) else {
+            return String::new();
         };
-        if let Some(draft_now) = draft.get_untracked() {
-            let base_revision = draft_now.base.revision;
-            proposed.set(Some(base_revision));
-            // Revisions are the hub's to number; this one says what was seen.
-            let policy = Policy {
-                revision: base_revision,
-                ..draft_now.edited
-            };
-            store.send(&ToWorker::Propose { session: id, policy });
-            draft.set(Some(Draft::new(draft_now.base)));
+        if !draft.is_changed() || draft.base.revision == current.revision {
+            return String::new();
         }
+        let mut words = format!("The policy is at revision {} now. ", current.revision);
+        for change in draft.conflicts(&current) {
+            words.push_str(&format!("{} was set to {} there. ", change.field, change.to));
+        }
+        words
+    });
+    let revert = move |_| {
+        let current = untrack(|| desk.current());
+        desk.draft.set(current.map(Draft::new));
     };
-    let revert = move |_| draft.set(current.get_untracked().map(Draft::new));
     let rebase = move |_| {
-        if let Some(current) = current.get_untracked() {
-            edit(draft, |draft| draft.rebase(&current));
+        if let Some(current) = untrack(|| desk.current()) {
+            desk.edit(|draft| draft.rebase(&current));
         }
     };
+    let overtaken_note = move || {
+        let words = overtaken.get();
+        if words.is_empty() {
+            return nothing();
+        }
+        view! {
+            <div class="notice notice-warn" data-testid="policy-overtaken">
+                {icon("warn")}
+                <div>{words}</div>
+                <button class="btn btn-sm" type="button" on:click=click(rebase)>"Keep my changes"</button>
+                <button class="btn btn-sm" type="button" on:click=click(revert)>"Take theirs"</button>
+            </div>
+        }
+        .into_any()
+    };
+    let list = move || {
+        let changes = desk
+            .read(|draft| changes(&draft.base, &draft.edited))
+            .unwrap_or_default();
+        if changes.is_empty() {
+            return nothing();
+        }
+        let rows: Vec<AnyView> = changes
+            .into_iter()
+            .map(|change| {
+                view! { <tr><td>{change.field}</td><td>{change.from}</td><td>{change.to}</td></tr> }
+                    .into_any()
+            })
+            .collect();
+        view! {
+            <table class="table" data-testid="policy-changes">
+                <thead><tr><th scope="col">"Change"</th><th scope="col">"Now"</th><th scope="col">"Then"</th></tr></thead>
+                <tbody>{rows}</tbody>
+            </table>
+        }
+        .into_any()
+    };
+    let cannot = move || unchanged() || problem().is_some() || !overtaken.with(String::is_empty);
     view! {
         <div class="field">
-            {move || overtaken.get().map(|(revision, clashes)| view! {
-                <div class="notice notice-warn" data-testid="policy-overtaken">
-                    {icon("warn")}
-                    <div>
-                        {format!("The policy is at revision {revision} now. ")}
-                        {(!clashes.is_empty()).then(|| format!("Changed by both: {clashes}. "))}
-                    </div>
-                    <button class="btn btn-sm" type="button" on:click=rebase>"Keep my changes"</button>
-                    <button class="btn btn-sm" type="button" on:click=revert>"Take theirs"</button>
-                </div>
-            })}
-            {move || (!list.with(Vec::is_empty)).then(|| view! {
-                <table class="table" data-testid="policy-changes">
-                    <thead><tr><th scope="col">"Change"</th><th scope="col">"Now"</th><th scope="col">"Then"</th></tr></thead>
-                    <tbody>
-                        {list
-                            .get()
-                            .into_iter()
-                            .map(|(field, from, to)| view! { <tr><td>{field}</td><td>{from}</td><td>{to}</td></tr> })
-                            .collect_view()}
-                    </tbody>
-                </table>
-            })}
-            {move || problem.get().filter(|_| !list.with(Vec::is_empty)).map(|problem| view! {
-                <p class="field-error" data-testid="policy-problem">{problem}</p>
-            })}
+            {part(overtaken_note)}
+            {part(list)}
+            <p class="field-error" data-testid="policy-problem">{text(move || problem().unwrap_or_default())}</p>
             <div class="row">
-                <button class="btn btn-primary" type="button" data-testid="policy-apply" disabled=cannot on:click=apply>
+                <button
+                    class="btn btn-primary"
+                    type="button"
+                    data-testid="policy-apply"
+                    disabled=flag(cannot)
+                    on:click=click(move |_| desk.apply())
+                >
                     "Apply"
                 </button>
-                <button
-                    class="btn btn-ghost"
-                    type="button"
-                    disabled=move || list.with(Vec::is_empty)
-                    on:click=revert
-                >
+                <button class="btn btn-ghost" type="button" disabled=flag(unchanged) on:click=click(revert)>
                     "Discard"
                 </button>
             </div>
         </div>
     }
+    .into_any()
 }

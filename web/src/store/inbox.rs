@@ -1,9 +1,8 @@
 //! From the worker to the signals: kept until the next animation frame, then put in at once.
 
-use super::Store;
 use super::latency::Latency;
 use super::outbox::Outbox;
-use crate::url::Place;
+use super::{Live, Store};
 use crate::worker::{Extra, Show, ToPage, ToWorker, ViewUpdate};
 use leptos::prelude::*;
 use std::cell::RefCell;
@@ -26,23 +25,21 @@ const MAX_OTHERS: usize = 64;
 pub(crate) fn start(worker: Worker) -> Store {
     let opened = crate::app::history::present();
     let store = Store {
-        place: RwSignal::new(opened.place),
-        problems: RwSignal::new(opened.problems),
-        link: RwSignal::default(),
-        fleet: RwSignal::new(None),
-        headline: RwSignal::new(None),
-        timeline: RwSignal::new(None),
-        sites: RwSignal::new(None),
-        flame: RwSignal::new(None),
-        window: RwSignal::new(None),
-        progress: RwSignal::default(),
-        damage: RwSignal::default(),
-        notices: RwSignal::default(),
-        points: RwSignal::new(600),
-        latency: RwSignal::default(),
+        place: Live::new(opened.place),
+        problems: Live::new(opened.problems),
+        link: Live::new(Default::default()),
+        fleet: Live::new(None),
+        headline: Live::new(None),
+        timeline: Live::new(None),
+        sites: Live::new(None),
+        flame: Live::new(None),
+        progress: Live::new(Default::default()),
+        damage: Live::new(Default::default()),
+        notices: Live::new(Vec::new()),
+        points: Live::new(600),
+        latency: Live::new(Default::default()),
         worker: StoredValue::new_local(Outbox::new(worker.clone())),
     };
-    provide_context(store);
     store.send(&ToWorker::Start {
         socket_url: crate::app::history::socket_url(),
         seed: (js_sys::Math::random() * 9e15) as u64,
@@ -54,45 +51,45 @@ pub(crate) fn start(worker: Worker) -> Store {
 
 /// Tells the worker what is on screen, each time that changes.
 fn ask_for_what_is_shown(store: Store) {
-    let question = Memo::new(move |_| {
-        let points = store.points.get();
-        store.place.with(|place| Show {
-            number: 0,
-            session: place.session_id(),
-            range: place.view.range,
-            at_ns: place.view.at_ns,
-            selection: place.view.selection,
-            timeline_points: points,
-            extra: match place.tab() {
-                Some(crate::url::Tab::Live) => Extra::Sites,
-                Some(crate::url::Tab::Flame) => Extra::Flame,
-                None => Extra::None,
-            },
-            metric: Some(place.view.metric.0),
-            filter: place.view.filter.clone(),
-        })
-    });
-    Effect::new(move |number: Option<u32>| {
-        let number = number.unwrap_or(0).wrapping_add(1);
-        let show = question.get();
-        NUMBER.set(number);
-        store.send(&ToWorker::Show(Show { number, ..show }));
-        number
-    });
-    // Answers about another session are no longer true.
-    let id = Memo::new(move |_| store.place.with(Place::session_id));
-    Effect::new(move |before: Option<_>| {
-        let now = id.get();
-        if before.is_some_and(|before| before != now) {
+    let asked = std::cell::RefCell::new(Show::default());
+    Effect::new(move || {
+        let show = question(store);
+        let mut asked = asked.borrow_mut();
+        if NUMBER.get() > 0 && show == *asked {
+            return;
+        }
+        if show.session != asked.session {
+            // Answers about another session are no longer true.
             store.headline.set(None);
             store.timeline.set(None);
             store.sites.set(None);
             store.flame.set(None);
-            store.window.set(None);
             store.progress.set(Default::default());
         }
-        now
+        NUMBER.set(NUMBER.get().wrapping_add(1).max(1));
+        *asked = show.clone();
+        let number = NUMBER.get();
+        store.send(&ToWorker::Show(Show { number, ..show }));
     });
+}
+
+fn question(store: Store) -> Show {
+    let points = store.points.get();
+    store.place.with(|place| Show {
+        number: 0,
+        session: place.session_id(),
+        range: place.view.range,
+        at_ns: place.view.at_ns,
+        selection: place.view.selection,
+        timeline_points: points,
+        extra: match place.tab() {
+            Some(crate::url::Tab::Live) => Extra::Sites,
+            Some(crate::url::Tab::Flame) => Extra::Flame,
+            None => Extra::None,
+        },
+        metric: Some(place.view.metric.0),
+        filter: place.view.filter.clone(),
+    })
 }
 
 thread_local! {
@@ -150,7 +147,7 @@ fn put(store: Store, batch: Pending, latency: &Rc<RefCell<Latency>>) {
     for message in batch.others {
         match message {
             ToPage::Link(state) => store.link.set((state, js_sys::Date::now())),
-            ToPage::Fleet(rows) => store.fleet.set(Some(Arc::new(rows))),
+            ToPage::Fleet(rows) => store.fleet.set(Some(rows)),
             ToPage::Damage(damage) => store.damage.set(damage),
             ToPage::Notice(text) => store.notice(text),
             ToPage::View(_) => {}
@@ -163,21 +160,20 @@ fn put(store: Store, batch: Pending, latency: &Rc<RefCell<Latency>>) {
         return;
     }
     store.progress.set(update.progress);
-    store.window.set(Some(update.window));
     let newest_ns = update.headline.as_ref().map(|headline| headline.newest_sample_ns);
     if let Some(headline) = update.headline {
-        store.headline.set(Some(Arc::new(headline)));
+        store.headline.set(Some(headline));
     }
     if let Some(timeline) = update.timeline {
         store.timeline.set(Some(Arc::new(timeline)));
     }
     if let Some(sites) = update.sites {
-        store.sites.set(Some(Arc::new(sites)));
+        store.sites.set(Some(sites));
     }
     if let Some(flame) = update.flame {
         store.flame.set(Some(Arc::new(flame)));
     }
-    let follows = store.place.with_untracked(|place| place.view.at_ns.is_none());
+    let follows = store.place.peek(|place| place.view.at_ns.is_none());
     if let (Some(newest_ns), Some(clock), true, true) = (
         newest_ns,
         untrack(|| store.clock()),

@@ -1,20 +1,21 @@
 //! What the page knows: the worker's answers and the place that is shown, as a few coarse signals.
 //!
-//! Answers arrive at up to 20 Hz and are put into the signals once per animation frame; the data itself
-//! stays in the worker.
+//! Answers arrive at up to 20 Hz and are put in once per animation frame; the data itself stays in the worker.
 
 mod freshness;
 mod inbox;
 mod latency;
+mod live;
 mod outbox;
 
 pub(crate) use freshness::seconds_since;
 pub(crate) use inbox::{moved, start};
+pub(crate) use live::Live;
 
 use crate::net::LinkState;
 use crate::url::{Page, Place, Tab, ViewState};
 use crate::worker::{Damage, FleetRow, Progress, ToWorker};
-use heaptide_analysis::views::{Flame, Headline, SiteTable, Timeline, Window};
+use heaptide_analysis::views::{Flame, Headline, SiteTable, Timeline};
 use heaptide_protocol::session::Clock;
 use leptos::prelude::*;
 use std::sync::Arc;
@@ -24,24 +25,22 @@ pub(crate) const MAX_NOTICES: usize = 4;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Store {
-    pub(crate) place: RwSignal<Place>,
+    pub(crate) place: Live<Place>,
     /// What was wrong with the link that was opened.
-    pub(crate) problems: RwSignal<Vec<String>>,
+    pub(crate) problems: Live<Vec<String>>,
     /// With the browser's time at which it was told.
-    pub(crate) link: RwSignal<(LinkState, f64)>,
-    pub(crate) fleet: RwSignal<Option<Arc<Vec<FleetRow>>>>,
-    pub(crate) headline: RwSignal<Option<Arc<Headline>>>,
-    pub(crate) timeline: RwSignal<Option<Arc<Timeline>>>,
-    pub(crate) sites: RwSignal<Option<Arc<SiteTable>>>,
-    pub(crate) flame: RwSignal<Option<Arc<Flame>>>,
-    /// What sites and flame are about.
-    pub(crate) window: RwSignal<Option<Window>>,
-    pub(crate) progress: RwSignal<Progress>,
-    pub(crate) damage: RwSignal<Damage>,
-    pub(crate) notices: RwSignal<Vec<String>>,
+    pub(crate) link: Live<(LinkState, f64)>,
+    pub(crate) fleet: Live<Option<Vec<FleetRow>>>,
+    pub(crate) headline: Live<Option<Headline>>,
+    pub(crate) timeline: Live<Option<Arc<Timeline>>>,
+    pub(crate) sites: Live<Option<SiteTable>>,
+    pub(crate) flame: Live<Option<Arc<Flame>>>,
+    pub(crate) progress: Live<Progress>,
+    pub(crate) damage: Live<Damage>,
+    pub(crate) notices: Live<Vec<String>>,
     /// Css pixels of the timeline's plot.
-    pub(crate) points: RwSignal<u32>,
-    pub(crate) latency: RwSignal<latency::Summary>,
+    pub(crate) points: Live<u32>,
+    pub(crate) latency: Live<latency::Summary>,
     pub(crate) worker: StoredValue<outbox::Outbox, LocalStorage>,
 }
 
@@ -55,10 +54,6 @@ pub(crate) enum Step {
 }
 
 impl Store {
-    pub(crate) fn get() -> Self {
-        expect_context()
-    }
-
     pub(crate) fn send(&self, message: &ToWorker) {
         self.worker.with_value(|worker| worker.send(message));
     }
@@ -66,7 +61,7 @@ impl Store {
     /// Changes how the present place is looked at.
     pub(crate) fn look(&self, change: impl FnOnce(&mut ViewState)) {
         self.place.update(|place| change(&mut place.view));
-        crate::app::history::remember(Step::Replace, &self.place.get_untracked());
+        crate::app::history::remember(Step::Replace, &self.place.peek(Place::clone));
     }
 
     pub(crate) fn go(&self, place: Place) {
@@ -86,19 +81,24 @@ impl Store {
     }
 
     /// The fleet's row for the session on screen.
-    pub(crate) fn row(&self) -> Option<FleetRow> {
+    pub(crate) fn with_row<R>(&self, read: impl FnOnce(&FleetRow) -> R) -> Option<R> {
         let id = self.place.with(Place::session_id)?;
         self.fleet.with(|fleet| {
             fleet
                 .as_ref()?
                 .iter()
                 .find(|row| row.summary.session == id)
-                .cloned()
+                .map(read)
         })
     }
 
     pub(crate) fn clock(&self) -> Option<Clock> {
-        self.row().map(|row| row.summary.signature.clock)
+        self.with_row(|row| row.summary.signature.clock.clone())
+    }
+
+    /// Something of the headline, once there is one.
+    pub(crate) fn figure<R>(&self, read: impl FnOnce(&Headline) -> R) -> Option<R> {
+        self.headline.with(|headline| headline.as_ref().map(read))
     }
 
     pub(crate) fn notice(&self, text: String) {
@@ -116,7 +116,7 @@ impl Store {
     pub(crate) fn toggle_pause(&self) {
         let newest = self
             .headline
-            .with_untracked(|headline| headline.as_ref().map(|h| h.span.to_ns));
+            .peek(|headline| headline.as_ref().map(|h| h.span.to_ns));
         self.look(|view| {
             view.at_ns = match view.at_ns {
                 Some(_) => None,

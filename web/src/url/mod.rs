@@ -136,7 +136,7 @@ impl Page {
         }
     }
 
-    fn path(&self) -> String {
+    pub fn path(&self) -> String {
         match self {
             Self::Fleet => "/".to_owned(),
             Self::Session { id, tab: Tab::Live } => format!("/s/{id}"),

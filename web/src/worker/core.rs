@@ -5,7 +5,6 @@ use super::messages::{Damage, Progress, Show, ToPage, ToWorker, ViewUpdate};
 use super::views::Views;
 use crate::net::{Link, LinkEvent, LinkOutput, LinkState};
 use heaptide_analysis::Session;
-use heaptide_analysis::views::Window;
 use heaptide_protocol::SessionId;
 use std::collections::VecDeque;
 
@@ -167,7 +166,6 @@ impl Core {
             },
             headline: None,
             timeline: None,
-            window: Window { from_ns: 0, to_ns: 0 },
             sites: None,
             flame: None,
         };

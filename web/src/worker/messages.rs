@@ -68,8 +68,6 @@ pub struct ViewUpdate {
     pub progress: Progress,
     pub headline: Option<Headline>,
     pub timeline: Option<Timeline>,
-    /// What sites and flame are about.
-    pub window: Window,
     pub sites: Option<SiteTable>,
     pub flame: Option<Flame>,
 }

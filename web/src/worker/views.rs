@@ -111,7 +111,6 @@ impl Views {
         }
         let span = data.span();
         let range = self.show.range.window(span, self.show.at_ns);
-        update.window = self.show.selection.unwrap_or(range);
         if self.headline.is_due(began_ms) {
             let headline: Headline = data.headline();
             update.headline = Some(headline);
