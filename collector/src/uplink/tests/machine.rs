@@ -340,3 +340,38 @@ fn the_hub_gets_its_clock_answer_and_we_get_ours() {
     let pong: ClockPong = Frame::parse(&frame).unwrap().control("pong").unwrap();
     assert_eq!((pong.t1_ns, pong.t2_unix_ns, pong.t3_unix_ns), (77, 1000, 1500));
 }
+
+#[test]
+fn the_window_is_used_in_full_again_and_again() {
+    let mut world = streaming();
+    world.run(&Op::Append(100));
+    for round in 0..8 {
+        while world.send() {}
+        let in_flight = (world.received_seq - world.forgotten_seq) as usize * FRAME_BYTES;
+        assert_eq!(in_flight, WINDOW_BYTES, "round {round}");
+        world.sync();
+        world.deliver();
+        // A pong may come first.
+        world.deliver();
+    }
+}
+
+#[test]
+fn an_end_that_may_not_have_got_through_is_said_again() {
+    let mut world = streaming();
+    let by = world.now.at + Duration::from_secs(3600);
+    world.handle(Input::Finish { by });
+    for lost in 0..3 {
+        assert_eq!(world.link, Link::Closing { ended: true }, "lost {lost} times");
+        world.cut();
+        assert_eq!(world.outcome, None);
+        world.run(&Op::ToDeadline);
+        world.answer_attempt(true);
+        for _ in 0..4 {
+            world.send();
+            world.deliver();
+        }
+    }
+    world.answer_close();
+    assert_eq!(world.outcome, Some(Outcome::Ended));
+}

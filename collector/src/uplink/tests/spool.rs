@@ -217,11 +217,28 @@ fn an_empty_spool_still_knows_its_place() {
     assert_eq!(contents(&mut again).last(), Some(&(last + 1, data(1, last + 1))));
 }
 
+/// Short, so that every byte can be tried.
+fn small(seq: u64) -> Vec<u8> {
+    data_up_to(1, seq, 300)
+}
+
+fn small_filled(root: &Path) -> Spool {
+    let mut spool = Spool::create(root, head(1), MANY_BYTES).unwrap();
+    for seq in 1..=4 {
+        spool.append(seq, &small(seq)).unwrap();
+    }
+    spool
+}
+
+fn small_expected(frames: u64) -> Vec<(u64, Vec<u8>)> {
+    (1..=frames).map(|seq| (seq, small(seq))).collect()
+}
+
 /// Ends of whole records, the start of the file included.
 fn ends(frames: u64) -> Vec<usize> {
     let mut ends = vec![0];
     for seq in 1..=frames {
-        ends.push(ends.last().unwrap() + 4 + data(1, seq).len());
+        ends.push(ends.last().unwrap() + 4 + small(seq).len());
     }
     ends
 }
@@ -229,7 +246,7 @@ fn ends(frames: u64) -> Vec<usize> {
 #[test]
 fn a_torn_tail_is_cut_wherever_it_tears() {
     let root = tempfile::tempdir().unwrap();
-    let spool = filled(root.path(), 1, 4);
+    let spool = small_filled(root.path());
     let (dir, ends) = (spool.dir(), ends(4));
     drop(spool);
     let file = frame_files(&dir).remove(0);
@@ -250,7 +267,7 @@ fn a_torn_tail_is_cut_wherever_it_tears() {
         );
         assert_eq!(
             contents(&mut again),
-            expected(1, 1..=frames as u64),
+            small_expected(frames as u64),
             "torn at {length}"
         );
     }
@@ -259,7 +276,7 @@ fn a_torn_tail_is_cut_wherever_it_tears() {
 #[test]
 fn a_damaged_byte_costs_its_frame_and_those_behind_it() {
     let root = tempfile::tempdir().unwrap();
-    let spool = filled(root.path(), 1, 4);
+    let spool = small_filled(root.path());
     let (dir, ends) = (spool.dir(), ends(4));
     drop(spool);
     let file = frame_files(&dir).remove(0);
@@ -271,7 +288,29 @@ fn a_damaged_byte_costs_its_frame_and_those_behind_it() {
         let frames = ends.iter().rposition(|end| *end <= at).unwrap() as u64;
         let mut again = only_orphan(root.path()).open().unwrap();
         assert_eq!(again.recovery().frames, frames, "damaged at {at}");
-        assert_eq!(contents(&mut again), expected(1, 1..=frames), "damaged at {at}");
+        assert_eq!(contents(&mut again), small_expected(frames), "damaged at {at}");
+    }
+}
+
+#[test]
+fn whole_frames_in_the_wrong_place_are_damage() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = small_filled(root.path()).dir();
+    let file = frame_files(&dir).remove(0);
+    let strangers = [
+        small(3),
+        data_up_to(9, 2, 300),
+        fs::read(dir.join("open")).unwrap(),
+    ];
+    for stranger in strangers {
+        let mut bytes = Vec::new();
+        for frame in [&small(1), &stranger, &small(3)] {
+            bytes.extend_from_slice(&(frame.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(frame);
+        }
+        fs::write(&file, &bytes).unwrap();
+        let mut again = only_orphan(root.path()).open().unwrap();
+        assert_eq!(contents(&mut again), small_expected(1));
     }
 }
 
@@ -325,12 +364,12 @@ fn a_damaged_head_is_said() {
 #[test]
 fn damage_under_a_live_spool_is_said_and_not_sent() {
     let root = tempfile::tempdir().unwrap();
-    let mut spool = filled(root.path(), 1, 4);
+    let mut spool = small_filled(root.path());
     let (file, ends) = (frame_files(&spool.dir()).remove(0), ends(4));
     let mut damaged = fs::read(&file).unwrap();
     damaged[ends[2] + 20] ^= 1;
     fs::write(&file, &damaged).unwrap();
-    assert_eq!(spool.next_after(1).unwrap(), Some((2, data(1, 2))));
+    assert_eq!(spool.next_after(1).unwrap(), Some((2, small(2))));
     let error = spool.next_after(2).unwrap_err();
     assert!(matches!(error, SpoolError::Damaged { seq: 3, .. }), "{error}");
 }

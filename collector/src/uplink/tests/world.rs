@@ -9,8 +9,8 @@ use heaptide_protocol::{FrameKind, VERSION};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
-const FRAME_BYTES: usize = 1000;
-const WINDOW_BYTES: usize = 5 * FRAME_BYTES;
+pub(super) const FRAME_BYTES: usize = 1000;
+pub(super) const WINDOW_BYTES: usize = 5 * FRAME_BYTES;
 
 pub(super) fn control<T: serde::Serialize>(kind: FrameKind, payload: &T) -> Vec<u8> {
     encode_control(kind, session(1), payload).unwrap()
