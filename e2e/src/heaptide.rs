@@ -34,6 +34,11 @@ impl Hub {
     /// `kill -9`, and a new one on the same port and data.
     pub fn kill_and_restart(&mut self) {
         self.process.kill();
+        self.restart();
+    }
+
+    /// A new one on the same port and data, after the old one has gone.
+    pub fn restart(&mut self) {
         let (process, address) = start(&self.binary, self.address, &self.data());
         assert_eq!(address, self.address);
         self.process = process;

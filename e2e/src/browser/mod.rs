@@ -106,7 +106,11 @@ impl Browser {
 
     /// Runs the body of a function in the page and returns what it returns.
     pub fn script(&self, body: &str, arguments: &[Value]) -> Result<Value, String> {
-        self.try_command("POST", "execute/sync", &json!({ "script": body, "args": arguments }))
+        self.try_command(
+            "POST",
+            "execute/sync",
+            &json!({ "script": body, "args": arguments }),
+        )
     }
 
     /// As [`Self::script`], for an `async` body.

@@ -20,9 +20,12 @@ impl Browser {
     }
 
     pub fn until_caught_up(&self) {
-        self.until_attribute(&by_id("about"), "data-caught-up", "the past to be read", |value| {
-            value == "true"
-        });
+        self.until_attribute(
+            &by_id("about"),
+            "data-caught-up",
+            "the past to be read",
+            |value| value == "true",
+        );
     }
 
     /// An attribute of the first such element. `Err` says that there is none.
@@ -95,7 +98,8 @@ impl Browser {
             .script_async("return await window.__heaptide.parity();", &[])
             .unwrap();
         let digits = digits.as_str().unwrap_or_default();
-        u64::from_str_radix(digits, 16).unwrap_or_else(|error| panic!("the Worker's digest {digits:?}: {error}"))
+        u64::from_str_radix(digits, 16)
+            .unwrap_or_else(|error| panic!("the Worker's digest {digits:?}: {error}"))
     }
 
     /// For the message of a failed test.
@@ -104,7 +108,10 @@ impl Browser {
             "return location.href + '\\n' + document.body?.innerText + '\\n' + document.getElementById('fatal-report')?.textContent",
             &[],
         );
-        eprintln!("--- the page:\n{}", text.unwrap_or_default().as_str().unwrap_or_default());
+        eprintln!(
+            "--- the page:\n{}",
+            text.unwrap_or_default().as_str().unwrap_or_default()
+        );
         for line in self.complaints() {
             eprintln!("--- the browser's log: {line}");
         }
