@@ -28,6 +28,8 @@ pub struct Stat {
     pub cpu_ticks: u64,
     pub threads: u64,
     pub start_ticks: u64,
+    /// Wait status (wait(2)) of a zombie. 0 without the right to read it, which its owner has.
+    pub exit_status: i32,
 }
 
 /// A mapped part of a file.
@@ -116,12 +118,14 @@ impl Process {
         Ok(text.lines().filter_map(parse_mapping).collect())
     }
 
-    /// How it ended, if it has.
+    /// How it ended, if it has: as long as its parent has not waited for it, `/proc` knows; then the pidfd does,
+    /// on Linux 6.15 and newer.
     pub fn end(&self) -> EndReason {
-        match sys::exit_status(self.pidfd()) {
-            Some(status) => describe_status(status),
-            None => EndReason::Gone,
-        }
+        let of_zombie = self.stat().ok().filter(|stat| stat.state == 'Z');
+        of_zombie
+            .map(|stat| stat.exit_status)
+            .or_else(|| sys::exit_status(self.pidfd()))
+            .map_or(EndReason::Gone, describe_status)
     }
 }
 
@@ -158,6 +162,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
         cpu_ticks: number(14)? + number(15)?,
         threads: number(20)?,
         start_ticks: number(22)?,
+        exit_status: fields.get(52 - 3)?.parse().ok()?,
     })
 }
 
@@ -182,7 +187,8 @@ mod tests {
 
     #[test]
     fn stat_survives_a_command_with_parentheses() {
-        let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22";
+        let numbers: Vec<String> = (1..=49).map(|number| number.to_string()).collect();
+        let rest = format!("S {}", numbers.join(" "));
         let stat = parse_stat(&format!("42 (a) b) (c) {rest}")).unwrap();
         let expected = Stat {
             state: 'S',
@@ -191,6 +197,7 @@ mod tests {
             cpu_ticks: 23,
             threads: 17,
             start_ticks: 19,
+            exit_status: 49,
         };
         assert_eq!(stat, expected);
         for bad in ["", "42", "42 (a", "42 (a) S 1"] {
@@ -234,6 +241,12 @@ mod tests {
                 .unwrap();
             let process = Process::open(child.id()).unwrap();
             drop(child.stdin.take());
+            let mut ready = [rustix::event::PollFd::new(
+                &process.pidfd,
+                rustix::event::PollFlags::IN,
+            )];
+            rustix::event::poll(&mut ready, None).unwrap();
+            assert_eq!(process.end(), expected, "{script}, before its parent has waited");
             child.wait().unwrap();
             // Kernels before 6.15 can't tell.
             let end = process.end();
