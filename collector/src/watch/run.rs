@@ -5,7 +5,7 @@ use super::control::Control;
 use super::outgoing::Outgoing;
 use super::{StopRequest, WatchConfig, WatchEvent};
 use crate::CollectorError;
-use crate::linux::bpf::{Class, Counters, decode};
+use crate::linux::bpf::{Class, ClassSet, Counters, decode};
 use crate::linux::rate::RateControl;
 use crate::linux::{self, Pacer, monotonic_ns};
 use crate::pipeline::{Pipeline, PipelineConfig};
@@ -484,6 +484,9 @@ impl Watch {
 
     /// The last records and the end itself.
     fn end(&mut self, reason: &EndReason) -> Result<(), CollectorError> {
+        if *reason == EndReason::Detached {
+            self.leave();
+        }
         self.drain();
         let now_ns = monotonic_ns();
         if let Ok(counters) = self.target.bpf.counters() {
@@ -500,6 +503,17 @@ impl Watch {
         self.outgoing.send(&sections, last.first_ns, now_ns)?;
         self.uplink.notify();
         Ok(())
+    }
+
+    /// Takes the probes off a program that goes on, so that nothing is sent behind the last look at the
+    /// kernel's counters. Off first, because taking them off takes a while.
+    fn leave(&mut self) {
+        let pid = self.target.process.pid();
+        let bpf = &mut self.target.bpf;
+        // Each fails only if there was nothing to take off.
+        let _ = bpf.set_enabled(pid, ClassSet::NONE);
+        bpf.detach_mappings();
+        let _ = bpf.detach(pid);
     }
 
     fn how_it_ended(&mut self) -> EndReason {
