@@ -121,6 +121,20 @@ fn spawn_part(name: &str, dir: &Path) -> Child {
         .unwrap()
 }
 
+/// The one spool whose collector is dead. Other tests start processes, and such a child holds the locks of
+/// this process from its fork to its exec, so it may take a moment until a lock is free.
+fn only_orphan(root: &Path) -> Orphan {
+    for _ in 0..10_000 {
+        let mut orphans = Spool::orphans(root).unwrap();
+        assert!(orphans.len() <= 1, "{orphans:?}");
+        if let Some(orphan) = orphans.pop() {
+            return orphan;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    panic!("no orphan in {}", root.display());
+}
+
 /// Says loudly what can't be tested here; a failure with `HEAPTIDE_REQUIRE_ALL=1`.
 fn skip(test: &str, why: &str) {
     use std::io::Write as _;

@@ -26,12 +26,6 @@ fn frame_files(spool_dir: &Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-fn only_orphan(root: &Path) -> Orphan {
-    let mut orphans = Spool::orphans(root).unwrap();
-    assert_eq!(orphans.len(), 1);
-    orphans.remove(0)
-}
-
 #[test]
 fn frames_come_back_in_order_and_acknowledged_files_go() {
     let root = tempfile::tempdir().unwrap();

@@ -92,7 +92,7 @@ fn a_full_disk_costs_no_frame_and_is_said_once() {
     assert!(spool.is_on_disk());
     assert_eq!(contents(&mut spool), expected(1..=full_at + 101));
     drop(spool);
-    let mut again = Spool::orphans(&disk.root()).unwrap().remove(0).open().unwrap();
+    let mut again = only_orphan(&disk.root()).open().unwrap();
     assert_eq!(again.recovery().cut_bytes, 0);
     assert_eq!(contents(&mut again), expected(1..=full_at + 101));
 }
@@ -117,7 +117,7 @@ fn what_was_acknowledged_from_memory_leaves_no_hole() {
         Some((full_at + 21, data(1, full_at + 21)))
     );
     drop(spool);
-    let mut again = Spool::orphans(&disk.root()).unwrap().remove(0).open().unwrap();
+    let mut again = only_orphan(&disk.root()).open().unwrap();
     assert_eq!(again.recovery().cut_bytes, 0);
     assert_eq!(contents(&mut again), expected(full_at + 21..=full_at + 51));
 }
@@ -174,6 +174,6 @@ fn a_disk_that_is_read_only_at_first_is_used_when_it_can_be() {
     spool.append(31, &data(1, 31)).unwrap();
     assert_eq!(spool.take_notice(), Some(SpoolNotice::Recovered));
     drop(spool);
-    let mut again = Spool::orphans(&disk.root()).unwrap().remove(0).open().unwrap();
+    let mut again = only_orphan(&disk.root()).open().unwrap();
     assert_eq!(contents(&mut again), expected(11..=31));
 }
