@@ -38,6 +38,20 @@ pub fn bytes(value: f64) -> String {
     sign(value, &format!("{} {}", significant(scaled), UNITS[unit]))
 }
 
+/// Like [`bytes`], for round sizes: `64 MiB`, `1.5 GiB`, `0`.
+pub fn round_bytes(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let text = bytes(value);
+    match text.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => text,
+    }
+}
+
 /// `1.23 MiB/s`.
 pub fn bytes_per_s(value: f64) -> String {
     let mut text = bytes(value);
@@ -137,7 +151,7 @@ pub fn method(method: &Method) -> String {
     match method {
         Method::Exact => "exact".to_owned(),
         Method::Sampled { rate_bytes: 0 } => "sampling off".to_owned(),
-        Method::Sampled { rate_bytes } => format!("sampled, 1 per {}", bytes(*rate_bytes as f64)),
+        Method::Sampled { rate_bytes } => format!("sampled, 1 per {}", round_bytes(*rate_bytes as f64)),
         Method::Census => "read from the system".to_owned(),
         Method::Estimate => "computed".to_owned(),
     }
@@ -318,6 +332,14 @@ mod tests {
             (f64::INFINITY, "unknown"),
         ] {
             assert_eq!(bytes(value), expect, "{value}");
+        }
+        for (value, expect) in [
+            (0.0, "0"),
+            (65536.0, "64 KiB"),
+            (1.5 * 1024.0, "1.5 KiB"),
+            (100.0, "100 B"),
+        ] {
+            assert_eq!(round_bytes(value), expect);
         }
         assert_eq!(bytes_per_s(2048.0), "2.00 KiB/s");
         assert_eq!(signed_bytes(2048.0), "+2.00 KiB");

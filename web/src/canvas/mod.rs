@@ -7,15 +7,23 @@
 
 #[cfg(target_arch = "wasm32")]
 mod canvas2d;
+#[cfg(target_arch = "wasm32")]
+pub mod dom;
+#[cfg(target_arch = "wasm32")]
+mod frame;
+mod html;
 mod ink;
 #[cfg(target_arch = "wasm32")]
 mod surface;
 
 #[cfg(target_arch = "wasm32")]
 pub use canvas2d::Canvas2d;
+#[cfg(target_arch = "wasm32")]
+pub use frame::{Frame, WeakFrame};
+pub use html::escape;
 pub use ink::Ink;
 #[cfg(target_arch = "wasm32")]
-pub use surface::{Size, Surface, use_surface};
+pub use surface::{Size, Surface};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rect {

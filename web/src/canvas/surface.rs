@@ -1,14 +1,13 @@
-//! A canvas that follows its room, the screen's pixels and the theme, and draws at most once per frame.
+//! A canvas that follows its room, the screen's pixels and the theme.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
-use leptos::html::Canvas;
-use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::closure::Closure;
-use web_sys::{HtmlCanvasElement, MutationObserver, MutationObserverInit, ResizeObserver};
+use web_sys::{HtmlCanvasElement, MediaQueryList, MutationObserver, MutationObserverInit, ResizeObserver};
 
-use super::Canvas2d;
+use super::{Canvas2d, WeakFrame};
 
 /// Of the canvas, in CSS pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,150 +17,121 @@ pub struct Size {
     pub device_pixel_ratio: f64,
 }
 
-/// A handle; copies mean the same canvas.
-#[derive(Debug, Clone, Copy)]
 pub struct Surface {
-    pub size: RwSignal<Size>,
-    inner: StoredValue<Inner, LocalStorage>,
-}
-
-struct Inner {
-    target: Option<(HtmlCanvasElement, Canvas2d)>,
-    paint: Rc<dyn Fn(&mut Canvas2d)>,
-    is_requested: bool,
-}
-
-/// Watches the element once it is there; `paint` runs in an animation frame after [`Surface::request`],
-/// and whenever the size or the theme changes.
-pub fn use_surface(canvas: NodeRef<Canvas>, paint: impl Fn(&mut Canvas2d) + 'static) -> Surface {
-    let none = Size {
-        width_px: 0.0,
-        height_px: 0.0,
-        device_pixel_ratio: 1.0,
-    };
-    let inner = Inner {
-        target: None,
-        paint: Rc::new(paint),
-        is_requested: false,
-    };
-    let surface = Surface {
-        size: RwSignal::new(none),
-        inner: StoredValue::new_local(inner),
-    };
-    Effect::new(move |_| {
-        if let Some(element) = canvas.get() {
-            surface.watch(&element);
-        }
-    });
-    surface
+    element: HtmlCanvasElement,
+    canvas: Canvas2d,
+    size: Size,
+    has_new_theme: Rc<Cell<bool>>,
+    sizes: Option<ResizeObserver>,
+    attributes: Option<MutationObserver>,
+    scheme: Option<MediaQueryList>,
+    _on_size: Closure<dyn FnMut()>,
+    on_theme: Closure<dyn FnMut()>,
 }
 
 impl Surface {
-    /// Draws in the next frame; asking again before it changes nothing.
-    pub fn request(self) {
-        let asked = self
-            .inner
-            .try_update_value(|inner| std::mem::replace(&mut inner.is_requested, true));
-        if asked == Some(false) {
-            request_animation_frame(move || self.draw());
-        }
-    }
-
-    fn draw(self) {
-        self.follow_size();
-        let paint = self.inner.try_update_value(|inner| {
-            inner.is_requested = false;
-            Rc::clone(&inner.paint)
-        });
-        let Some(paint) = paint else { return };
-        // Taken out while it draws: painting may ask for another frame.
-        let target = self.inner.try_update_value(|inner| inner.target.take()).flatten();
-        if let Some((element, mut to)) = target {
-            untrack(|| paint(&mut to));
-            self.inner
-                .try_update_value(|inner| inner.target = Some((element, to)));
-        }
-    }
-
-    fn watch(self, element: &HtmlCanvasElement) {
-        let Some(canvas) = Canvas2d::new(element) else {
-            return;
+    /// Asks for a frame whenever the size or the theme changes. `None` if the browser has no 2D context.
+    pub fn new(element: HtmlCanvasElement, frame: WeakFrame) -> Option<Self> {
+        let canvas = Canvas2d::new(&element)?;
+        let has_new_theme = Rc::new(Cell::new(false));
+        let on_size = {
+            let frame = frame.clone();
+            Closure::wrap(Box::new(move || frame.request()) as Box<dyn FnMut()>)
         };
-        self.inner
-            .update_value(|inner| inner.target = Some((element.clone(), canvas)));
-        let on_size = Closure::<dyn FnMut()>::new(move || {
-            self.follow_size();
-            self.request();
-        });
+        let on_theme = {
+            let has_new_theme = Rc::clone(&has_new_theme);
+            Closure::wrap(Box::new(move || {
+                has_new_theme.set(true);
+                frame.request();
+            }) as Box<dyn FnMut()>)
+        };
         let sizes = ResizeObserver::new(on_size.as_ref().unchecked_ref()).ok();
         if let Some(sizes) = &sizes {
-            sizes.observe(element);
+            sizes.observe(&element);
         }
-        let on_theme = Closure::<dyn FnMut()>::new(move || self.follow_theme());
         let attributes = MutationObserver::new(on_theme.as_ref().unchecked_ref()).ok();
-        let root = document().document_element();
-        if let (Some(attributes), Some(root)) = (&attributes, root) {
+        let window = web_sys::window()?;
+        if let (Some(attributes), Some(root)) = (&attributes, window.document()?.document_element()) {
             let what = MutationObserverInit::new();
             what.set_attributes(true);
             let _ = attributes.observe_with_options(&root, &what);
         }
-        let scheme = window()
-            .match_media("(prefers-color-scheme: dark)")
-            .ok()
-            .flatten();
+        let scheme = window.match_media("(prefers-color-scheme: dark)").ok().flatten();
         if let Some(scheme) = &scheme {
             let _ = scheme.add_event_listener_with_callback("change", on_theme.as_ref().unchecked_ref());
         }
-        let kept = StoredValue::new_local(Some((on_size, on_theme, sizes, attributes, scheme)));
-        on_cleanup(move || {
-            let Some((_, on_theme, sizes, attributes, scheme)) =
-                kept.try_update_value(Option::take).flatten()
-            else {
-                return;
-            };
-            sizes.inspect(ResizeObserver::disconnect);
-            attributes.inspect(MutationObserver::disconnect);
-            if let Some(scheme) = scheme {
-                let _ =
-                    scheme.remove_event_listener_with_callback("change", on_theme.as_ref().unchecked_ref());
-            }
-        });
+        let size = Size {
+            width_px: 0.0,
+            height_px: 0.0,
+            device_pixel_ratio: 1.0,
+        };
+        let _on_size = on_size;
+        Some(Self {
+            element,
+            canvas,
+            size,
+            has_new_theme,
+            sizes,
+            attributes,
+            scheme,
+            _on_size,
+            on_theme,
+        })
     }
 
-    /// Also called before each drawing: no event tells of a window that moved to another screen.
-    fn follow_size(self) {
-        let changed = self.inner.try_update_value(|inner| {
-            let (element, canvas) = inner.target.as_mut()?;
-            let room = element.get_bounding_client_rect();
-            let size = Size {
-                width_px: room.width(),
-                height_px: room.height(),
-                device_pixel_ratio: window().device_pixel_ratio().max(0.1),
-            };
-            (self.size.try_get_untracked()? != size).then(|| {
-                canvas.resize(element, size.width_px, size.height_px, size.device_pixel_ratio);
-                size
-            })
-        });
-        if let Some(size) = changed.flatten() {
-            self.size.set(size);
+    /// Follows what has changed since the last frame, before drawing; true if all must be drawn again.
+    /// The screen's pixels are read here too: no event tells of a window that moved to another screen.
+    pub fn follow(&mut self) -> bool {
+        let room = self.element.get_bounding_client_rect();
+        let ratio = web_sys::window()
+            .map_or(1.0, |window| window.device_pixel_ratio())
+            .max(0.1);
+        let size = Size {
+            width_px: room.width(),
+            height_px: room.height(),
+            device_pixel_ratio: ratio,
+        };
+        let has_new_theme = self.has_new_theme.replace(false);
+        if has_new_theme {
+            self.canvas.read_theme(&self.element);
         }
+        let has_new_size = self.size != size;
+        if has_new_size {
+            self.size = size;
+            self.canvas
+                .resize(&self.element, size.width_px, size.height_px, ratio);
+        }
+        has_new_size || has_new_theme
     }
 
-    fn follow_theme(self) {
-        self.inner.try_update_value(|inner| {
-            if let Some((element, canvas)) = inner.target.as_mut() {
-                canvas.read_theme(element);
-            }
-        });
-        self.request();
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
+    pub fn canvas(&mut self) -> &mut Canvas2d {
+        &mut self.canvas
     }
 }
 
-impl std::fmt::Debug for Inner {
+impl Drop for Surface {
+    fn drop(&mut self) {
+        if let Some(sizes) = &self.sizes {
+            sizes.disconnect();
+        }
+        if let Some(attributes) = &self.attributes {
+            attributes.disconnect();
+        }
+        if let Some(scheme) = &self.scheme {
+            let _ =
+                scheme.remove_event_listener_with_callback("change", self.on_theme.as_ref().unchecked_ref());
+        }
+    }
+}
+
+impl std::fmt::Debug for Surface {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Inner")
-            .field("is_requested", &self.is_requested)
+        out.debug_struct("Surface")
+            .field("size", &self.size)
             .finish_non_exhaustive()
     }
 }

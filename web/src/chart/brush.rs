@@ -83,7 +83,9 @@ impl Brush {
 pub fn nudge(window: Window, what: Nudge, by_ns: i64, bounds: Window) -> Window {
     let by_ns = i128::from(by_ns);
     let clamped = |at_ns: u64| {
-        (i128::from(at_ns) + by_ns).min(i128::from(bounds.to_ns)).max(i128::from(bounds.from_ns)) as u64
+        (i128::from(at_ns) + by_ns)
+            .min(i128::from(bounds.to_ns))
+            .max(i128::from(bounds.from_ns)) as u64
     };
     match what {
         Nudge::Window => shift(window, by_ns, bounds),

@@ -2,8 +2,7 @@
 //!
 //! Pure steps, each a file: [`ChartLayout`] divides the room, [`TimeScale`] and [`ValueScale`] place
 //! values, [`segments`] never has more points than pixels, [`paint`] draws, [`Brush`] turns a drag into a
-//! time window, [`readout`] says what the chart shows at a moment. The component keeps the pointer, the
-//! keyboard and the table twin. Left out: zooming the time axis by wheel, values other than bytes.
+//! time window, [`readout`] says what the chart shows at a moment, and [`table`] all of it. Left out: zooming the time axis by wheel, values other than bytes.
 
 mod brush;
 mod layout;
@@ -12,19 +11,21 @@ mod readout;
 mod scale;
 mod series;
 mod spark;
+mod state;
+mod table;
 #[cfg(target_arch = "wasm32")]
 mod timeline;
-#[cfg(target_arch = "wasm32")]
-mod twin;
 
 pub use brush::{Brush, Edge, Nudge, nudge};
 pub use layout::ChartLayout;
 pub use paint::{Scales, Shown, paint};
 pub use readout::{Reading, Readout, at_moment, readout, sample_rows};
-pub use scale::{TimeScale, ValueScale, byte_tick, byte_ticks, time_ticks};
+pub use scale::{TimeScale, ValueScale, byte_ticks, time_ticks};
 pub use series::{Segment, columns, segments};
 #[cfg(target_arch = "wasm32")]
 pub use spark::Sparkline;
 pub use spark::spark_path;
+pub use state::{ChartInput, ChartState, Chosen, Series};
+pub use table::table;
 #[cfg(target_arch = "wasm32")]
 pub use timeline::TimelineChart;

@@ -6,11 +6,9 @@
 use heaptide_analysis::views::{Timeline, TimelinePoint, Window};
 
 use super::readout::mark_text;
-use super::{
-    ChartLayout, Segment, TimeScale, ValueScale, byte_tick, byte_ticks, columns, segments, time_ticks,
-};
+use super::{ChartLayout, Segment, TimeScale, ValueScale, byte_ticks, columns, segments, time_ticks};
 use crate::canvas::{Align, Face, Ink, Point, Rect, Renderer, Stroke};
-use crate::format::{TimeBase, duration, elapsed_to};
+use crate::format::{TimeBase, duration, elapsed_to, round_bytes};
 
 /// Which series are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,11 +113,16 @@ pub fn paint(
     to.clear();
     collections(to, timeline, layout, scales);
     grid(to, layout.memory, &scales.memory, &scales.memory_ticks, "");
-    grid(to, layout.rates, &scales.rates, &scales.rate_ticks, "/s");
+    let has_rates = layout.rates.height > 0.0;
+    if has_rates {
+        grid(to, layout.rates, &scales.rates, &scales.rate_ticks, "/s");
+    }
     let time_axis = time_ticks(timeline.window, base, (layout.axis.width / TIME_EVERY_PX) as u32);
     axis(to, layout, scales, base, &time_axis);
     memory(to, timeline, scales, shown);
-    rates(to, timeline, scales, shown);
+    if has_rates {
+        rates(to, timeline, scales, shown);
+    }
     pauses(to, timeline, layout, scales);
     gaps(to, timeline, layout, scales);
     marks(to, timeline, layout, scales);
@@ -271,7 +274,7 @@ fn pauses(to: &mut impl Renderer, timeline: &Timeline, layout: &ChartLayout, sca
     let label = if longest_ns == 0 {
         "pauses".to_owned()
     } else {
-        format!("≤ {}", duration(longest_ns))
+        duration(longest_ns)
     };
     let at = Point {
         x: lane.x - 8.0,
@@ -361,7 +364,7 @@ fn grid(to: &mut impl Renderer, room: Rect, scale: &ValueScale, ticks: &[f64], u
         let label = if tick == 0.0 {
             "0".to_owned()
         } else {
-            format!("{}{unit}", byte_tick(tick))
+            format!("{}{unit}", round_bytes(tick))
         };
         to.text(
             Ink::AxisText,
@@ -395,7 +398,10 @@ fn axis(
             continue;
         }
         let x = x.clamp(layout.axis.x + half, layout.axis.right() - half);
-        let at = Point { x, y: layout.axis.y + 12.0 };
+        let at = Point {
+            x,
+            y: layout.axis.y + 12.0,
+        };
         to.text(Ink::AxisText, Face::Figure, Align::Middle, at, &label);
     }
 }
@@ -494,7 +500,7 @@ mod tests {
             "32 MiB",
             "0",
             "2 MiB/s",
-            "≤ 70 ns",
+            "70 ns",
             "no data",
             "sampling 512 KiB → 64 KiB",
         ] {
@@ -549,7 +555,13 @@ mod tests {
         odd.points[3].live_bytes = f64::NAN;
         odd.points[4].allocated_per_s = f64::INFINITY;
         odd.cycles.extend(odd.cycles.clone());
-        for (width, height) in [(390.0, 240.0), (200.0, 120.0), (90.0, 150.0), (5000.0, 900.0)] {
+        for (width, height) in [
+            (390.0, 240.0),
+            (200.0, 120.0),
+            (90.0, 150.0),
+            (390.0, 120.0),
+            (5000.0, 900.0),
+        ] {
             draw(&odd, width, height, Shown::ALL);
         }
         let empty = Timeline {

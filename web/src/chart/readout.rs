@@ -3,7 +3,7 @@
 use heaptide_analysis::views::{Mark, MarkKind, Timeline, TimelinePoint};
 use heaptide_protocol::session::Method;
 
-use crate::format::{bytes, bytes_per_s, duration, method, relative_error};
+use crate::format::{bytes, bytes_per_s, duration, method, relative_error, round_bytes};
 
 /// One value: `12.3 MiB`, `±4.2 %`, `sampled, 1 per 512 KiB`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -95,7 +95,7 @@ pub(super) fn mark_text(mark: &Mark) -> String {
         } => {
             let rate = |bytes_apart: u64| match bytes_apart {
                 0 => "off".to_owned(),
-                _ => super::byte_tick(bytes_apart as f64),
+                _ => round_bytes(bytes_apart as f64),
             };
             format!(
                 "sampling {} → {}",

@@ -2,7 +2,7 @@
 
 use heaptide_analysis::views::Window;
 
-use crate::format::{TimeBase, bytes};
+use crate::format::TimeBase;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TimeScale {
@@ -59,20 +59,6 @@ pub fn byte_ticks(max: f64, lines: u32) -> Vec<f64> {
     }
     let count = (max / step).ceil() as u32;
     (0..=count).map(|index| f64::from(index) * step).collect()
-}
-
-/// Like [`bytes`], without zeros that a round value doesn't need: `64 MiB`, `1.5 GiB`, `0`.
-pub fn byte_tick(value: f64) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
-    }
-    let text = bytes(value);
-    match text.split_once(' ') {
-        Some((number, unit)) if number.contains('.') => {
-            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
-        }
-        _ => text,
-    }
 }
 
 /// Steps that a person counts in, from a microsecond to a day.
@@ -141,6 +127,7 @@ pub fn time_ticks(window: Window, base: TimeBase, count: u32) -> (u64, Vec<u64>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::round_bytes;
 
     const S: u64 = 1_000_000_000;
     const MIB: f64 = 1024.0 * 1024.0;
@@ -156,7 +143,7 @@ mod tests {
             (f64::NAN, 4, "0,1 B"),
             (64.0 * MIB, 1, "0,64 MiB"),
         ] {
-            let got: Vec<_> = byte_ticks(max, lines).into_iter().map(byte_tick).collect();
+            let got: Vec<_> = byte_ticks(max, lines).into_iter().map(round_bytes).collect();
             assert_eq!(got.join(","), expect, "{max}");
         }
     }

@@ -170,6 +170,15 @@ impl Layout {
         })
     }
 
+    /// Among its siblings, from 1, and how many they are.
+    pub fn position(&self, node: u32) -> (u32, u32) {
+        let parent = self.parent(node);
+        let siblings = self.children((parent != node).then_some(parent));
+        siblings.fold((0, 0), |(position, count), sibling| {
+            (position + u32::from(sibling <= node), count + 1)
+        })
+    }
+
     /// Where a step leads; `None` if there is nothing there.
     pub fn step(&self, node: u32, step: Step) -> Option<u32> {
         if node as usize >= self.len() {
@@ -243,6 +252,10 @@ mod tests {
     #[test]
     fn steps() {
         let layout = tree();
+        assert_eq!(
+            [0, 4, 5].map(|node| layout.position(node)),
+            [(1, 2), (2, 2), (2, 2)]
+        );
         for (from, step, expect) in [
             (0, Step::Parent, None),
             (0, Step::Child, Some(1)),

@@ -18,8 +18,11 @@ mod paint;
 mod rows;
 mod scene;
 mod search;
+mod state;
 #[cfg(target_arch = "wasm32")]
 mod table;
+mod table_state;
+mod tip;
 mod words;
 
 pub use colour::{Hue, hue_of, package_of};
@@ -37,7 +40,27 @@ pub use search::{Matches, search};
 #[cfg(target_arch = "wasm32")]
 pub use table::FlameTable;
 
+pub use state::{Ask, GraphInput, GraphState};
+pub use table_state::TableState;
+pub use tip::tip;
 pub use words::{describe, metric_word, status};
 
 #[cfg(test)]
 mod sample;
+
+/// The owner's words, where there is nothing to draw.
+#[cfg(target_arch = "wasm32")]
+fn why_empty(
+    flame: leptos::prelude::Signal<Option<std::sync::Arc<heaptide_analysis::views::Flame>>>,
+    empty: leptos::prelude::ViewFn,
+) -> crate::ui::Part {
+    use leptos::prelude::With as _;
+    crate::ui::part(move || {
+        let is_empty = flame.with(|flame| flame.as_ref().is_none_or(|flame| flame.nodes.is_empty()));
+        if is_empty {
+            empty.run()
+        } else {
+            crate::ui::nothing()
+        }
+    })
+}

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use heaptide_analysis::views::Flame;
+use heaptide_analysis::views::{Figure, Flame};
+use heaptide_protocol::session::Method;
 
 use super::key::keys_of;
 use super::{Hue, Layout, NodeKey, hue_of};
@@ -18,6 +19,23 @@ pub struct Scene {
 }
 
 impl Scene {
+    /// Of no data.
+    pub fn empty() -> Self {
+        Self::new(Arc::new(Flame {
+            total: Figure {
+                value: 0.0,
+                low: 0.0,
+                high: 0.0,
+                method: Method::Exact,
+            },
+            samples: 0,
+            strings: Vec::new(),
+            nodes: Vec::new(),
+            merged_nodes: 0,
+            hidden_bytes: 0.0,
+        }))
+    }
+
     pub fn new(flame: Arc<Flame>) -> Self {
         Self {
             layout: Layout::new(&flame),

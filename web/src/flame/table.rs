@@ -1,52 +1,39 @@
 //! The flame graph's twin: a tree that a keyboard walks and a screen reader reads, or the functions in a
-//! flat list. Only the rows in view are in the page.
+//! flat list. [`TableState`] decides; here events reach it and its rows reach the page, once per frame.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use heaptide_analysis::views::{Flame, Metric};
-use leptos::attr::custom::custom_attribute;
 use leptos::html;
 use leptos::prelude::*;
-use web_sys::KeyboardEvent;
+use wasm_bindgen::JsCast as _;
+use web_sys::{Element, Event, HtmlElement, KeyboardEvent};
 
-use super::graph::{scene_of, unique_id};
-use super::{
-    FunctionRow, Hue, NodeKey, Order, Scene, TreeRow, function_rows, metric_word, opened_to, search,
-    short_name, tree_rows,
-};
-use crate::format::{bytes, count, percent, px, relative_error};
+use super::state::{Ask, GraphInput};
+use super::table_state::{ROW_PX, TableState};
+use super::{NodeKey, Order, metric_word};
+use crate::canvas::Frame;
+use crate::canvas::dom::{Listener, part, set_attribute, set_style, set_text};
+use crate::format::{count, px};
 
-const ROW_PX: f64 = 26.0;
-/// Rows before and after those in view.
-const SPARE_ROWS: usize = 8;
-const MOST_ROWS: usize = 300;
-
-#[derive(Debug, Clone, PartialEq)]
-enum Rows {
-    Tree(Vec<TreeRow>),
-    Functions(Vec<FunctionRow>),
-}
-
-impl Rows {
-    fn len(&self) -> usize {
-        match self {
-            Self::Tree(rows) => rows.len(),
-            Self::Functions(rows) => rows.len(),
-        }
-    }
-
-    fn node(&self, index: usize) -> Option<u32> {
-        match self {
-            Self::Tree(rows) => rows.get(index).map(|row| row.node),
-            Self::Functions(rows) => rows.get(index).map(|row| row.node),
-        }
-    }
-
-    fn find(&self, node: u32) -> Option<usize> {
-        (0..self.len()).find(|&index| self.node(index) == Some(node))
-    }
-}
+const MARKUP: &str = r#"<div class="flame-tools" data-part="tools">
+<div class="segmented" role="group" aria-label="Arrangement">
+<button type="button" data-part="tree">Call tree</button><button type="button" data-part="functions">Functions</button></div>
+<span class="muted" data-part="count"></span></div>
+<div class="table-wrap fill" data-part="wrap"><table class="table flame-grid" data-part="grid" tabindex="0">
+<colgroup><col class="flame-col-name"><col class="flame-col-bytes"><col class="flame-col-error"><col class="flame-col-share"><col class="flame-col-bytes"><col class="flame-col-samples"></colgroup>
+<thead data-part="head"><tr aria-rowindex="1">
+<th scope="col"><button type="button" class="sort" data-part="name">Function</button></th>
+<th scope="col" class="num"><button type="button" class="sort" data-part="total">Total</button></th>
+<th scope="col" class="num flame-col-error">Error</th><th scope="col" class="num">Share</th>
+<th scope="col" class="num"><button type="button" class="sort" data-part="own">Self</button></th>
+<th scope="col" class="num flame-col-samples">Samples</th></tr></thead>
+<tbody role="presentation"><tr class="flame-gap" role="presentation"><td colspan="6" data-part="before"></td></tr></tbody>
+<tbody data-part="rows"></tbody>
+<tbody role="presentation"><tr class="flame-gap" role="presentation"><td colspan="6" data-part="after"></td></tr></tbody>
+</table></div>"#;
 
 /// Fills its parent. The same properties as [`FlameGraph`](super::FlameGraph)'s.
 #[component]
@@ -62,354 +49,234 @@ pub fn FlameTable(
     #[prop(into)]
     empty: ViewFn,
 ) -> impl IntoView {
-    let scene = scene_of(flame);
-    let is_tree = RwSignal::new(true);
-    let order = RwSignal::new(Order::Total);
-    let toggled = RwSignal::new(HashSet::<NodeKey>::new());
-    let rows = Memo::new_with_compare(
-        move |_| {
-            scene.with(|scene| match is_tree.get() {
-                true => Rows::Tree(toggled.with(|toggled| tree_rows(scene, toggled, order.get()))),
-                false => Rows::Functions(function_rows(scene, order.get())),
-            })
-        },
-        |_, _| true,
-    );
-    let matches = Memo::new_with_compare(
-        move |_| scene.with(|scene| search(&scene.flame, &scene.layout, &filter.read())),
-        |_, _| true,
-    );
-    let wrap = NodeRef::<html::Div>::new();
-    let view_px = RwSignal::new((0.0, 600.0));
-    let look = move || {
-        if let Some(wrap) = wrap.get_untracked() {
-            let now = (f64::from(wrap.scroll_top()), f64::from(wrap.client_height()));
-            if view_px.get_untracked() != now {
-                view_px.set(now);
-            }
-        }
-    };
+    let input = Box::new(move || GraphInput {
+        flame: flame.get(),
+        selected: selected.get(),
+        zoom: zoom.get(),
+        filter: filter.get(),
+        metric: metric.get(),
+    });
+    let tell = Rc::new(move |ask| match ask {
+        Ask::Select(key) => on_select.run(key),
+        Ask::Zoom(key) => on_zoom.run(key),
+    });
+    let root = NodeRef::<html::Div>::new();
+    let slot: Slot = Rc::default();
     Effect::new(move |_| {
-        rows.track();
-        wrap.track();
-        request_animation_frame(look);
-    });
-
-    let cursor = RwSignal::new(None::<NodeKey>);
-    let cursor_index = Memo::new(move |_| {
-        let node = scene.with(|scene| scene.find(cursor.get()?))?;
-        rows.with(|rows| rows.find(node))
-    });
-    let bring_into_view = move |index: usize| {
-        if let Some(wrap) = wrap.get_untracked() {
-            let (top, height) = (index as f64 * ROW_PX, f64::from(wrap.client_height()));
-            // The head covers a row's height and a bit.
-            let lowest = (top - height + 2.5 * ROW_PX).max(0.0);
-            wrap.set_scroll_top(f64::from(wrap.scroll_top()).clamp(lowest, top.max(lowest)) as i32);
-        }
-    };
-    let go = move |index: usize| {
-        let key = rows.with_untracked(|rows| rows.node(index));
-        if let Some(key) = key.and_then(|node| scene.with_untracked(|scene| scene.key(node))) {
-            cursor.set(Some(key));
-            bring_into_view(index);
-        }
-    };
-    let toggle = move |key: NodeKey| {
-        toggled.update(|toggled| {
-            if !toggled.remove(&key) {
-                toggled.insert(key);
-            }
-        });
-    };
-    // What is selected elsewhere, in the graph or by a link, is shown here.
-    Effect::new(move |_| {
-        let node = selected
-            .get()
-            .and_then(|key| scene.with_untracked(|scene| scene.find(key)));
-        let Some(node) = node else { return };
-        if is_tree.get_untracked() {
-            let opened = scene.with_untracked(|scene| opened_to(scene, &toggled.read_untracked(), node));
-            if opened != *toggled.read_untracked() {
-                toggled.set(opened);
-            }
-        }
-        if let Some(index) = rows.with_untracked(|rows| rows.find(node)) {
-            cursor.set(selected.get_untracked());
-            bring_into_view(index);
-        }
-    });
-
-    let on_key = move |event: KeyboardEvent| {
-        if event.ctrl_key() || event.meta_key() || event.alt_key() {
+        let (Some(root), input) = (root.get(), input()) else {
             return;
+        };
+        root.set_hidden(input.flame.as_ref().is_none_or(|flame| flame.nodes.is_empty()));
+        let is_new = slot.borrow().is_none();
+        if is_new {
+            let table = Table::new(&root, Rc::downgrade(&slot), tell.clone());
+            *slot.borrow_mut() = table;
         }
-        let index = cursor_index.get_untracked().unwrap_or(0);
-        let last = rows.with_untracked(Rows::len).saturating_sub(1);
-        let page = (view_px.get_untracked().1 / ROW_PX) as usize;
-        let row = rows.with_untracked(|rows| match rows {
-            Rows::Tree(rows) => rows.get(index).copied(),
-            Rows::Functions(_) => None,
-        });
-        let key = || row.and_then(|row| scene.with_untracked(|scene| scene.key(row.node)));
-        match event.key().as_str() {
-            "ArrowDown" => go((index + 1).min(last)),
-            "ArrowUp" => go(index.saturating_sub(1)),
-            "PageDown" => go((index + page).min(last)),
-            "PageUp" => go(index.saturating_sub(page)),
-            "Home" => go(0),
-            "End" => go(last),
-            "ArrowRight" => match row {
-                Some(row) if row.has_children && !row.is_open => key().into_iter().for_each(toggle),
-                Some(row) if row.is_open => go(index + 1),
-                _ => {}
-            },
-            "ArrowLeft" => match row {
-                Some(row) if row.is_open => key().into_iter().for_each(toggle),
-                Some(row) => {
-                    let parent = scene.with_untracked(|scene| scene.layout.parent(row.node));
-                    rows.with_untracked(|rows| rows.find(parent))
-                        .into_iter()
-                        .for_each(go);
-                }
-                None => {}
-            },
-            " " => on_select.run(cursor.get_untracked()),
-            "Enter" => {
-                on_select.run(cursor.get_untracked());
-                on_zoom.run(cursor.get_untracked());
-            }
-            "Escape" if zoom.get_untracked().is_some() => on_zoom.run(None),
-            "Escape" => on_select.run(None),
-            _ => return,
-        }
-        event.prevent_default();
-        event.stop_propagation();
-    };
-
-    let id = unique_id("frames");
-    let row_id = {
-        let id = id.clone();
-        move |node: u32| format!("{id}-{node}")
-    };
-    let active = {
-        let row_id = row_id.clone();
-        move || {
-            cursor_index
-                .get()
-                .and_then(|index| rows.with(|rows| rows.node(index)))
-                .map(&row_id)
-        }
-    };
-    let range = Memo::new(move |_| {
-        let (top, height) = view_px.get();
-        let count = rows.with(Rows::len);
-        let first = ((top / ROW_PX) as usize).saturating_sub(SPARE_ROWS).min(count);
-        let shown = ((height / ROW_PX) as usize + 2 * SPARE_ROWS).min(MOST_ROWS);
-        first..(first + shown).min(count)
-    });
-    let body = move || {
-        scene.with(|scene| {
-            rows.with(|rows| {
-                let cells = range.get().map(|index| {
-                    let row = Row::new(scene, rows, index)?;
-                    let key = scene.key(row.node)?;
-                    let node = row.node as usize;
-                    let is_dim = matches.with(|found| found.as_ref().is_some_and(|found| !found.nodes[node]));
-                    let selected = move || selected.get() == Some(key);
-                    Some(view! {
-                        <tr
-                            id=row_id(row.node)
-                            aria-rowindex=index + 2
-                            aria-posinset=row.tree.map(|tree| tree.position)
-                            aria-setsize=row.tree.map(|tree| tree.siblings)
-                            aria-expanded=row.tree.filter(|tree| tree.has_children).map(|tree| tree.is_open.to_string())
-                            aria-selected=move || selected().to_string()
-                            data-cursor=move || (cursor.get() == Some(key)).then_some("true")
-                            data-dim=is_dim.then_some("true")
-                            on:click=move |_| {
-                                cursor.set(Some(key));
-                                on_select.run(Some(key));
-                            }
-                            on:dblclick=move |_| on_zoom.run(Some(key))
-                            {..custom_attribute("aria-level", row.tree.map(|tree| tree.level))}
-                        >
-                            {row.cells(scene, move || toggle(key))}
-                        </tr>
-                    })
-                });
-                cells.collect_view()
-            })
-        })
-    };
-    let before = move || px(range.get().start as f64 * ROW_PX);
-    let after = move || px((rows.with(Rows::len).saturating_sub(range.get().end)) as f64 * ROW_PX);
-    // Another order is another list: it is read from its top.
-    Effect::new(move |before: Option<()>| {
-        (order.track(), is_tree.track());
-        if before.is_some()
-            && let Some(wrap) = wrap.get_untracked()
-        {
-            wrap.set_scroll_top(0);
+        if let Some(table) = slot.borrow_mut().as_mut() {
+            table.must_reveal |= table.state.accept(input);
+            table.frame.request();
         }
     });
-    let sort = move |by: Order| move || if order.get() == by { "descending" } else { "none" };
-    let arrangement = move |tree: bool, text: &'static str| {
-        view! {
-            <button aria-pressed=move || (is_tree.get() == tree).to_string() on:click=move |_| is_tree.set(tree)>
-                {text}
-            </button>
-        }
-    };
-    let is_empty = Memo::new(move |_| scene.with(|scene| scene.layout.is_empty()));
     view! {
-        <div class="flame-twin" hidden=is_empty>
-            <div class="flame-tools">
-                <div class="segmented" role="group" aria-label="Arrangement">
-                    {arrangement(true, "Call tree")}
-                    {arrangement(false, "Functions")}
-                </div>
-                <span class="muted">{move || format!("{} rows", count(rows.with(Rows::len) as u64))}</span>
-            </div>
-            <div class="table-wrap fill" node_ref=wrap on:scroll=move |_| look()>
-                <table
-                    class="table flame-grid"
-                    tabindex="0"
-                    role=move || if is_tree.get() { "treegrid" } else { "grid" }
-                    aria-label=move || format!("Frames, bytes {}", metric_word(metric.get()))
-                    aria-rowcount=move || rows.with(Rows::len) + 1
-                    aria-activedescendant=active
-                    on:keydown=on_key
-                    on:focus=move |_| {
-                        if cursor_index.get_untracked().is_none() {
-                            go(0);
-                        }
-                    }
-                >
-                    <colgroup>
-                        <col class="flame-col-name" />
-                        <col class="flame-col-bytes" />
-                        <col class="flame-col-error" />
-                        <col class="flame-col-share" />
-                        <col class="flame-col-bytes" />
-                        <col class="flame-col-samples" />
-                    </colgroup>
-                    <thead>
-                        <tr aria-rowindex="1">
-                            <th scope="col" aria-sort=move || if order.get() == Order::Name { "ascending" } else { "none" }>
-                                <button class="sort" on:click=move |_| order.set(Order::Name)>"Function"</button>
-                            </th>
-                            <th scope="col" class="num" aria-sort=sort(Order::Total)>
-                                <button class="sort" on:click=move |_| order.set(Order::Total)>"Total"</button>
-                            </th>
-                            <th scope="col" class="num flame-col-error">"Error"</th>
-                            <th scope="col" class="num">"Share"</th>
-                            <th scope="col" class="num" aria-sort=sort(Order::Own)>
-                                <button class="sort" on:click=move |_| order.set(Order::Own)>"Self"</button>
-                            </th>
-                            <th scope="col" class="num flame-col-samples">"Samples"</th>
-                        </tr>
-                    </thead>
-                    <tbody>
-                        <tr class="flame-gap" role="presentation"><td colspan="6" style:height=before></td></tr>
-                        {body}
-                        <tr class="flame-gap" role="presentation"><td colspan="6" style:height=after></td></tr>
-                    </tbody>
-                </table>
-            </div>
-        </div>
-        {move || is_empty.get().then(|| empty.run())}
+        <div class="flame-twin" node_ref=root inner_html=MARKUP></div>
+        {super::why_empty(flame, empty)}
     }
 }
 
-/// What one row shows, of either arrangement.
-struct Row {
-    node: u32,
-    tree: Option<TreeRow>,
-    total_bytes: f64,
-    self_bytes: f64,
-    samples: u64,
-    /// Of a function's frames together it isn't known: their errors depend on one another.
-    relative_error: Option<f32>,
+type Slot = Rc<RefCell<Option<Table>>>;
+
+struct Table {
+    state: TableState,
+    frame: Frame,
+    parts: Parts,
+    /// The cursor has moved: its row is to be scrolled to.
+    must_reveal: bool,
+    /// What the page has, so that the same rows aren't set again.
+    markup: String,
+    _listeners: [Listener; 3],
 }
 
-impl Row {
-    fn new(scene: &Scene, rows: &Rows, index: usize) -> Option<Self> {
-        Some(match rows {
-            Rows::Tree(rows) => {
-                let tree = *rows.get(index)?;
-                let node = scene.flame.nodes.get(tree.node as usize)?;
-                Self {
-                    node: tree.node,
-                    tree: Some(tree),
-                    total_bytes: node.total_bytes,
-                    self_bytes: node.self_bytes,
-                    samples: node.samples,
-                    relative_error: Some(node.relative_error),
-                }
+struct Parts {
+    wrap: HtmlElement,
+    grid: HtmlElement,
+    rows: HtmlElement,
+    before: HtmlElement,
+    after: HtmlElement,
+    count: HtmlElement,
+    tree: HtmlElement,
+    functions: HtmlElement,
+    name: HtmlElement,
+    total: HtmlElement,
+    own: HtmlElement,
+}
+
+impl Table {
+    fn new(root: &Element, slot: Weak<RefCell<Option<Self>>>, tell: Rc<dyn Fn(Ask)>) -> Option<Self> {
+        let parts = Parts {
+            wrap: part(root, "wrap")?,
+            grid: part(root, "grid")?,
+            rows: part(root, "rows")?,
+            before: part(root, "before")?,
+            after: part(root, "after")?,
+            count: part(root, "count")?,
+            tree: part(root, "tree")?,
+            functions: part(root, "functions")?,
+            name: part(root, "name")?,
+            total: part(root, "total")?,
+            own: part(root, "own")?,
+        };
+        let shown = slot.clone();
+        let frame = Frame::new(Box::new(move || {
+            if let Some(slot) = shown.upgrade()
+                && let Some(table) = slot.borrow_mut().as_mut()
+            {
+                table.show();
             }
-            Rows::Functions(rows) => {
-                let row = rows.get(index)?;
-                let only = scene
-                    .flame
-                    .nodes
-                    .get(row.node as usize)
-                    .filter(|_| row.frames == 1);
-                Self {
-                    node: row.node,
-                    tree: None,
-                    total_bytes: row.total_bytes,
-                    self_bytes: row.self_bytes,
-                    samples: row.samples,
-                    relative_error: only.map(|node| node.relative_error),
-                }
-            }
+        }));
+        let hear = move || -> Box<dyn FnMut(Event)> {
+            let (slot, tell) = (slot.clone(), tell.clone());
+            Box::new(move |event| {
+                let asks = slot
+                    .upgrade()
+                    .and_then(|slot| Some(slot.borrow_mut().as_mut()?.hear(&event)));
+                // Outside the borrow: what the owner does may come back here.
+                asks.into_iter().flatten().for_each(|ask| tell(ask));
+            })
+        };
+        let listeners = [
+            Listener::new(root, &["click", "dblclick"], hear()),
+            Listener::new(&parts.wrap, &["scroll"], hear()),
+            Listener::new(&parts.grid, &["keydown", "focus"], hear()),
+        ];
+        let state = TableState::default();
+        Some(Self {
+            state,
+            frame,
+            parts,
+            must_reveal: false,
+            markup: String::new(),
+            _listeners: listeners,
         })
     }
 
-    fn cells<F: Fn() + 'static>(&self, scene: &Scene, toggle: F) -> impl IntoView + use<F> {
-        let function = scene.function(self.node).to_owned();
-        let title = match scene.place(self.node) {
-            place if place.is_empty() => function.clone(),
-            place => format!("{function}\n{place}"),
-        };
-        let hue = match scene.hue(self.node) {
-            Hue::Package(bucket) => format!("var(--flame-{bucket})"),
-            Hue::Runtime => "var(--flame-runtime)".to_owned(),
-        };
-        let twist = self.tree.map(|tree| {
-            let is_leaf = !tree.has_children;
-            view! {
-                <button
-                    class="flame-twist"
-                    tabindex="-1"
-                    aria-hidden="true"
-                    data-open=tree.is_open.then_some("true")
-                    style:visibility=if is_leaf { "hidden" } else { "visible" }
-                    on:click=move |event| {
-                        event.stop_propagation();
-                        toggle();
-                    }
-                ></button>
+    fn hear(&mut self, event: &Event) -> Vec<Ask> {
+        let asks = self.answer(event);
+        self.frame.request();
+        asks.unwrap_or_default()
+    }
+
+    fn answer(&mut self, event: &Event) -> Option<Vec<Ask>> {
+        let target: Element = event.target()?.dyn_into().ok()?;
+        match event.type_().as_str() {
+            "keydown" => {
+                let event: &KeyboardEvent = event.dyn_ref()?;
+                let is_own = target.is_same_node(Some(&self.parts.grid));
+                if !is_own || event.ctrl_key() || event.meta_key() || event.alt_key() {
+                    return None;
+                }
+                let asks = self.state.press(&event.key())?;
+                event.prevent_default();
+                event.stop_propagation();
+                self.must_reveal = true;
+                return Some(asks);
             }
-        });
-        let level = self.tree.map_or(0, |tree| tree.level - 1).to_string();
-        let whole = scene.flame.total.value.max(f64::MIN_POSITIVE);
-        view! {
-            <td>
-                <span class="flame-func" title=title style:--level=level>
-                    {twist}
-                    <span class="flame-swatch" style:--hue=hue></span>
-                    <span class="truncate">{short_name(&function).to_owned()}</span>
-                </span>
-            </td>
-            <td class="num">{bytes(self.total_bytes)}</td>
-            <td class="num muted flame-col-error">
-                {self.relative_error.map(|error| relative_error(f64::from(error)))}
-            </td>
-            <td class="num">{percent(self.total_bytes / whole)}</td>
-            <td class="num">{bytes(self.self_bytes)}</td>
-            <td class="num flame-col-samples">{count(self.samples)}</td>
+            "focus" => self.state.focus(),
+            "click" => {
+                if let Some(node) = row_of(&target) {
+                    if target.matches(".flame-twist").unwrap_or(false) {
+                        self.state.toggle(node);
+                        return None;
+                    }
+                    return Some(self.state.click(node));
+                }
+                match target.get_attribute("data-part")?.as_str() {
+                    "tree" => self.state.arrange(true),
+                    "functions" => self.state.arrange(false),
+                    "name" => self.state.sort(Order::Name),
+                    "total" => self.state.sort(Order::Total),
+                    "own" => self.state.sort(Order::Own),
+                    _ => return None,
+                }
+                // Another order is another list: it is read from its top.
+                self.parts.wrap.set_scroll_top(0);
+            }
+            "dblclick" => {
+                let key = self.state.scene.key(row_of(&target)?);
+                return Some(vec![Ask::Zoom(key)]);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn show(&mut self) {
+        let (state, parts) = (&mut self.state, &self.parts);
+        state.look(
+            f64::from(parts.wrap.scroll_top()),
+            f64::from(parts.wrap.client_height()),
+        );
+        if std::mem::take(&mut self.must_reveal)
+            && let Some(scroll_px) = state.scroll_to_cursor()
+        {
+            // Rows may be fewer in the page than the place needs: it is made before it is scrolled to.
+            set_style(&parts.after, "height", &px(state.len() as f64 * ROW_PX));
+            parts.wrap.set_scroll_top(scroll_px as i32);
+            state.look(scroll_px, f64::from(parts.wrap.client_height()));
+        }
+        let range = state.range();
+        set_style(&parts.before, "height", &px(range.start as f64 * ROW_PX));
+        set_style(
+            &parts.after,
+            "height",
+            &px((state.len() - range.end) as f64 * ROW_PX),
+        );
+        let markup = state.markup(range, "frame");
+        if markup != self.markup {
+            parts.rows.set_inner_html(&markup);
+            self.markup = markup;
+        }
+        let active = state.cursor_index().and_then(|index| state.node(index));
+        let active = active.map(|node| format!("frame-{node}"));
+        set_attribute(&parts.grid, "aria-activedescendant", active.as_deref());
+        set_attribute(
+            &parts.grid,
+            "role",
+            Some(if state.is_tree() { "treegrid" } else { "grid" }),
+        );
+        set_attribute(&parts.grid, "aria-rowcount", Some(&(state.len() + 1).to_string()));
+        let label = format!("Frames, bytes {}", metric_word(state.metric));
+        set_attribute(&parts.grid, "aria-label", Some(&label));
+        set_text(&parts.count, &format!("{} rows", count(state.len() as u64)));
+        for (button, is_tree) in [(&parts.tree, true), (&parts.functions, false)] {
+            set_attribute(
+                button,
+                "aria-pressed",
+                Some(&(state.is_tree() == is_tree).to_string()),
+            );
+        }
+        for (button, order) in [
+            (&parts.name, Order::Name),
+            (&parts.total, Order::Total),
+            (&parts.own, Order::Own),
+        ] {
+            let sort = match (state.order() == order, order) {
+                (false, _) => "none",
+                (true, Order::Name) => "ascending",
+                (true, _) => "descending",
+            };
+            if let Some(head) = button.parent_element() {
+                let _ = head.set_attribute("aria-sort", sort);
+            }
         }
     }
+}
+
+/// The node of the row that an element is in.
+fn row_of(element: &Element) -> Option<u32> {
+    element
+        .closest("tr[data-node]")
+        .ok()??
+        .get_attribute("data-node")?
+        .parse()
+        .ok()
 }
