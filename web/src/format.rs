@@ -131,12 +131,15 @@ pub fn relative_error(share: f64) -> String {
     format!("±{}", percentage(share.abs()))
 }
 
-/// A figure's error in one word or number: `exact`, `±4.2 %`.
+/// A figure's error in a word or a number: `exact`, `±4.2 %`; of nothing there is no share.
 pub fn error_of(figure: &Figure) -> String {
     if figure.method == Method::Exact {
         return "exact".to_owned();
     }
     let half = (figure.high - figure.low).abs() / 2.0;
+    if figure.value == 0.0 && figure.method != Method::Census {
+        return "none seen".to_owned();
+    }
     if half == 0.0 {
         return match figure.method {
             Method::Census => "as read".to_owned(),
@@ -419,7 +422,10 @@ mod tests {
             (100.0, 100.0, 100.0, Method::Census, "as read"),
             (100.0, 95.0, 105.0, sampled, "±5.0 %"),
             (100.0, 100.0, 100.0, sampled, "±0 %"),
-            (0.0, 0.0, 30.0, sampled, "±>999 %"),
+            (0.0, 0.0, 30.0, sampled, "none seen"),
+            (0.1, 0.0, 30.0, sampled, "±>999 %"),
+            (0.0, 0.0, 0.0, Method::Exact, "exact"),
+            (0.0, 0.0, 0.0, Method::Census, "as read"),
         ] {
             assert_eq!(
                 error_of(&Figure {

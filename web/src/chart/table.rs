@@ -13,9 +13,10 @@ pub fn table(timeline: &Timeline, base: TimeBase) -> String {
     let mut out = String::from(
         "<table class=\"table\"><caption class=\"visually-hidden\">Points of the timeline, the newest last.",
     );
-    for mark in &timeline.marks {
+    for (index, mark) in timeline.marks.iter().enumerate() {
+        out.push_str(if index == 0 { " Marks: " } else { "; " });
         out.push_str(&format!(
-            " {}: {}.",
+            "{} {}",
             elapsed(base, mark.at_ns),
             escape(&mark_text(mark))
         ));
@@ -59,7 +60,7 @@ mod tests {
         let table = table(&timeline(), TimeBase::default());
         assert_eq!(table.matches("<tr><th scope=\"row\">").count(), 10);
         for text in [
-            "0:00.0: sampling 512 KiB → 64 KiB.",
+            "the newest last. Marks: 0:00.0 sampling 512 KiB → 64 KiB</caption>",
             "<td class=\"num\">13.0 MiB</td><td class=\"num\">±7.7 %</td><td class=\"num\">–</td>",
             "<td class=\"num\">30.0 MiB</td><td class=\"num\">10.0 MiB</td><td class=\"num\">2.00 MiB/s</td>",
         ] {
