@@ -46,6 +46,15 @@ try {
   worker.postMessage({ module });
   await app.default({ module_or_path: module });
   app.start(worker);
+  // For tests from outside: the Worker's analysis as one number.
+  globalThis.__heaptide.parity = () => new Promise((done) => {
+    worker.addEventListener('message', function answer({ data }) {
+      if (typeof data?.parity !== 'string') return;
+      worker.removeEventListener('message', answer);
+      done(data.parity);
+    });
+    worker.postMessage({ ask: 'parity' });
+  });
 } catch (error) {
   globalThis.heaptideFatal(`The console could not start: ${error}`);
 }

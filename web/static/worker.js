@@ -1,5 +1,5 @@
 // The worker: gets the compiled module first, then the page's messages, which wait until it is ready.
-import init, { worker_message, worker_start } from '/{{app.js}}';
+import init, { worker_message, worker_parity, worker_start } from '/{{app.js}}';
 
 globalThis.heaptideFatal = (text) => postMessage({ fatal: text });
 
@@ -7,7 +7,9 @@ const waiting = [];
 let ready = false;
 
 onmessage = async ({ data }) => {
-  if (ready) {
+  if (ready && data.ask === 'parity') {
+    postMessage({ parity: worker_parity() });
+  } else if (ready) {
     worker_message(new Uint8Array(data));
   } else if (data.module) {
     try {

@@ -30,6 +30,8 @@ pub(super) fn AboutView(store: Store) -> impl IntoView {
             class="about faint"
             data-testid="about"
             data-latency-median=text(move || format::fixed(store.latency.get().median_ms, 1))
+            data-paints=text(move || store.latency.get().paints.to_string())
+            data-last-seq=text(move || store.progress.get().last_seq.to_string())
             data-caught-up=text(move || store.progress.get().caught_up.to_string())
             title="The age includes the difference between this computer's clock and the watched host's"
         >

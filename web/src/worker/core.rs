@@ -137,6 +137,13 @@ impl Core {
         }
     }
 
+    /// One number for all that the session on screen says, for tests that hold it against a native build.
+    pub fn parity(&self) -> Option<u64> {
+        self.watched
+            .as_ref()
+            .map(|watched| heaptide_analysis::parity::digest(&watched.data))
+    }
+
     /// Does what is due. Call it after any message and at [`Self::next_ms`].
     pub fn wake(&mut self, now_ms: u64, clock_ms: &dyn Fn() -> f64) {
         self.link.tick(now_ms);

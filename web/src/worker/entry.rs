@@ -43,6 +43,13 @@ pub fn worker_message(bytes: &[u8]) {
     }
 }
 
+/// Called by `worker.js` for `__heaptide.parity()`: 16 hex digits, empty while no session is open.
+#[wasm_bindgen]
+pub fn worker_parity() -> String {
+    let digest = HOST.with(|slot| slot.try_borrow().ok()?.as_ref()?.core.parity());
+    digest.map_or_else(String::new, |digest| format!("{digest:016x}"))
+}
+
 fn with_host(change: impl FnOnce(&mut Host)) {
     HOST.with(|slot| {
         if let Ok(mut slot) = slot.try_borrow_mut()
