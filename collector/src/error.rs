@@ -16,13 +16,23 @@ pub enum CollectorError {
     Zombie { pid: u32 },
     #[error("process {pid} belongs to user {owner}, and this is user {user}: run as that user or as root")]
     NotOurs { pid: u32, owner: u32, user: u32 },
+    #[error(
+        "can't read the memory of process {pid} ({source}): run as root with CAP_SYS_PTRACE; a container \
+         has to be given it"
+    )]
+    MemoryDenied { pid: u32, source: io::Error },
     #[error("{} is not a program that can be watched: {source}", path.display())]
     NotWatchable { path: PathBuf, source: SymbolError },
     #[error(
         "{} was built with Go {found}, and Heaptide knows the runtime of Go 1.{oldest_minor} to \
          1.{newest_minor}: rebuild it with one of those, or upgrade heaptide", path.display()
     )]
-    GoVersion { path: PathBuf, found: String, oldest_minor: u32, newest_minor: u32 },
+    GoVersion {
+        path: PathBuf,
+        found: String,
+        oldest_minor: u32,
+        newest_minor: u32,
+    },
     #[error("can't start {command:?}: {source}")]
     Spawn { command: String, source: io::Error },
     #[error("{command:?} ended before it could be watched: {how}")]
@@ -45,6 +55,9 @@ pub enum CollectorError {
 
 impl CollectorError {
     pub(crate) fn io(doing: impl Into<String>, source: io::Error) -> Self {
-        Self::Io { doing: doing.into(), source }
+        Self::Io {
+            doing: doing.into(),
+            source,
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Watches one program: attaches, turns ticks into frames, obeys the policy, and leaves everything as it was.
 
 mod attach;
+mod connect;
 mod control;
 mod outgoing;
 mod run;

@@ -2,6 +2,7 @@
 
 use crate::CollectorError;
 use crate::uplink::Spool;
+use heaptide_policy::Policy;
 use heaptide_protocol::frame;
 use heaptide_protocol::section::{Section, SectionWriter};
 use heaptide_protocol::{Envelope, SessionId};
@@ -56,6 +57,20 @@ impl Outgoing {
             }
         }
         self.close(first_ns, last_ns)
+    }
+
+    /// The next `Open`, and whoever uploads what we leave, tells this policy.
+    pub(super) fn remember_policy(&self, policy: &Policy) {
+        let mut spool = self.spool();
+        let mut open = spool.head().open.clone();
+        open.policy = policy.clone();
+        // A spool on a failing disk has said so already, by its own notice.
+        let _ = spool.set_open(open);
+    }
+
+    /// What the hub can't take any more.
+    pub(super) fn abandon(&self) {
+        let _ = self.spool().remove();
     }
 
     fn close(&mut self, first_ns: u64, last_ns: u64) -> Result<(), CollectorError> {

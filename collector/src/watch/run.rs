@@ -1,6 +1,7 @@
 //! The loop: a tick at a time until the program ends or the watch is called off.
 
 use super::attach::Target;
+use super::connect::{Connection, connect, new_session_id};
 use super::control::Control;
 use super::outgoing::Outgoing;
 use super::{StopRequest, WatchConfig, WatchEvent};
@@ -9,19 +10,15 @@ use crate::linux::bpf::{Class, ClassSet, Counters, decode};
 use crate::linux::rate::RateControl;
 use crate::linux::{self, Pacer, monotonic_ns};
 use crate::pipeline::{Pipeline, PipelineConfig};
-use crate::uplink::{
-    self, Spool, SpoolHead, SpoolNotice, Uplink, UplinkConfig, UplinkEvent, UplinkHandle, upload_orphans,
-};
+use crate::uplink::{self, SpoolNotice, UplinkConfig, UplinkEvent, UplinkHandle, upload_orphans};
 use heaptide_policy::{BudgetAction, BudgetGuard, CostSample, Policy};
-use heaptide_protocol::control::{Open, PolicyOutcome, PolicyResult, Pulse};
+use heaptide_protocol::control::{PolicyOutcome, PolicyResult, Pulse};
 use heaptide_protocol::frame::encode_control;
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
 use heaptide_protocol::loss::{DropCount, DropReason, Hop, HopCount, LossReport};
 use heaptide_protocol::section::{EndReason, Section, SessionEnd, SessionStart};
 use heaptide_protocol::session::EventClass;
 use heaptide_protocol::{FrameKind, SessionId};
-use std::io::Read as _;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -462,6 +459,9 @@ impl Watch {
         });
         self.send_control(FrameKind::PolicyOutcome, outcome);
         self.waiting.push(Section::PolicyOutcome(outcome.clone()));
+        if let PolicyResult::Applied { policy, .. } = &outcome.result {
+            self.outgoing.remember_policy(policy);
+        }
     }
 
     /// The hub has lost what it acknowledged, so the session can't go on: a new one begins.
@@ -478,6 +478,7 @@ impl Watch {
             rate_write: self.rate_write,
         };
         let (outgoing, uplink, events) = config.open(&self.target, self.control.policy(), session)?;
+        self.outgoing.abandon();
         (self.outgoing, self.uplink, self.events) = (outgoing, uplink, events);
         self.introduce()
     }
@@ -537,58 +538,4 @@ impl Watch {
             self.uplink.send_control(bytes);
         }
     }
-}
-
-/// What it takes to open a session at the hub.
-struct Connection<'a> {
-    url: &'a str,
-    token: Option<String>,
-    spool_root: &'a std::path::Path,
-    rate_write: bool,
-}
-
-impl Connection<'_> {
-    fn open(
-        self,
-        target: &Target,
-        policy: &Policy,
-        session: SessionId,
-    ) -> Result<(Outgoing, UplinkHandle, mpsc::Receiver<UplinkEvent>), CollectorError> {
-        let open = Open {
-            signature: target.signature.clone(),
-            capabilities: target.capabilities.clone(),
-            policy: policy.clone(),
-            rate_write_granted: self.rate_write && target.go.rate_address().is_some(),
-            first_seq: 1,
-        };
-        let head = SpoolHead { session, open };
-        let spool = Spool::create(self.spool_root, head, policy.budget.spool_bytes)?;
-        let spool = Arc::new(Mutex::new(spool));
-        let config = UplinkConfig::new(self.url, self.token)?;
-        let (uplink, events) = Uplink::start(config, Arc::clone(&spool));
-        Ok((Outgoing::new(session, spool), uplink, events))
-    }
-}
-
-fn connect(
-    config: &WatchConfig,
-    target: &Target,
-    policy: &Policy,
-    session: SessionId,
-) -> Result<(Outgoing, UplinkHandle, mpsc::Receiver<UplinkEvent>), CollectorError> {
-    let connection = Connection {
-        url: &config.hub_url,
-        token: config.token.clone(),
-        spool_root: &config.spool_root,
-        rate_write: config.allow_rate_write,
-    };
-    connection.open(target, policy, session)
-}
-
-fn new_session_id() -> Result<SessionId, CollectorError> {
-    let mut bytes = [0; 16];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .map_err(|source| CollectorError::io("can't read /dev/urandom", source))?;
-    Ok(SessionId(bytes))
 }
