@@ -3,12 +3,18 @@
 //! What is pure (addresses, the connection's state machine, the worker's state machine, layout, formats)
 //! compiles natively and is tested there; what touches a browser is behind `target_arch = "wasm32"`.
 
+#![cfg_attr(
+    target_arch = "wasm32",
+    expect(unreachable_pub, reason = "the component macro makes each component's function public")
+)]
+
 pub mod app;
 pub mod canvas;
 pub mod chart;
 pub mod flame;
 pub mod format;
 pub mod net;
+pub mod order;
 pub mod pages;
 #[cfg(target_arch = "wasm32")]
 mod panic;

@@ -96,8 +96,8 @@ impl Scales {
     /// The part of a window that the chart shows, as left edge and width in pixels.
     pub fn extent(&self, window: Window) -> Option<(f64, f64)> {
         let (low, high) = (self.time.left_px, self.time.left_px + self.time.width_px);
-        let left = self.time.x(window.from_ns).clamp(low, high);
-        let right = self.time.x(window.to_ns).clamp(low, high);
+        let left = self.time.x(window.from_ns).max(low).min(high);
+        let right = self.time.x(window.to_ns).max(low).min(high);
         (right > left).then_some((left, right - left))
     }
 }
@@ -397,7 +397,7 @@ fn axis(
         if layout.axis.width < 2.0 * half {
             continue;
         }
-        let x = x.clamp(layout.axis.x + half, layout.axis.right() - half);
+        let x = x.min(layout.axis.right() - half).max(layout.axis.x + half);
         let at = Point {
             x,
             y: layout.axis.y + 12.0,

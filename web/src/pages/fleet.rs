@@ -4,6 +4,7 @@ use super::controls::{copyable, filter_box, hub_address};
 use super::naming::service_name;
 use crate::chart::Sparkline;
 use crate::format;
+use crate::order::ranked;
 use crate::sampling::amount;
 use crate::store::Store;
 use crate::ui::{click, icon, maybe, part, text};
@@ -62,15 +63,18 @@ pub(crate) fn FleetPage(store: Store) -> impl IntoView {
 fn order(store: Store) -> Vec<SessionId> {
     let (filter, sort) = store
         .place
-        .with(|place| (place.view.filter.to_lowercase(), place.view.sort));
+        .with(|place| (place.view.filter.to_ascii_lowercase(), place.view.sort));
     store.fleet.with(|fleet| {
-        let mut rows: Vec<&FleetRow> = fleet
+        let rows: Vec<&FleetRow> = fleet
             .iter()
             .flatten()
             .filter(|row| matches(row, &filter))
             .collect();
-        rows.sort_unstable_by(|a, b| compare(a, b, sort));
-        rows.iter().map(|row| row.summary.session).collect()
+        let order = ranked(rows.len(), &|a, b| compare(rows[a], rows[b], sort));
+        order
+            .iter()
+            .map(|at| rows[*at as usize].summary.session)
+            .collect()
     })
 }
 
@@ -102,15 +106,14 @@ fn table(store: Store) -> AnyView {
                 <thead>
                     <tr>
                         {head(FleetSort::Name, "Service", "")}
-                        <th scope="col">"State"</th>
                         {head(FleetSort::Live, "Live heap", "num")}
                         {head(FleetSort::Growth, "Growth", "num")}
                         {head(FleetSort::Rss, "RSS", "num")}
-                        {head(FleetSort::Allocation, "Allocation", "num")}
-                        <th scope="col" class="num">"Samples"</th>
-                        <th scope="col" class="num">"Lost"</th>
-                        <th scope="col">"Sampling"</th>
-                        <th scope="col">"Runtime"</th>
+                        {head(FleetSort::Allocation, "Allocation", "num hide-narrow")}
+                        <th scope="col" class="num hide-narrow">"Samples"</th>
+                        <th scope="col" class="num hide-narrow">"Lost"</th>
+                        <th scope="col" class="hide-narrow">"Sampling"</th>
+                        <th scope="col" class="hide-narrow">"Runtime"</th>
                     </tr>
                 </thead>
                 <tbody>
@@ -152,12 +155,14 @@ fn row(store: Store, id: SessionId) -> AnyView {
             on:click=click(open)
         >
             <td>
-                <a class="cell-main link" href=href>{of(|row| service_name(&row.summary.signature))}</a>
+                <div class="row">
+                    <a class="cell-main link" href=href>{of(|row| service_name(&row.summary.signature))}</a>
+                    <span class=of(|row| state_words(row).0.to_owned())>{of(|row| state_words(row).1.to_owned())}</span>
+                </div>
                 <div class="cell-sub">
                     {of(|row| format!("pid {} · {}", row.summary.signature.pid, row.summary.signature.host_name))}
                 </div>
             </td>
-            <td><span class=of(|row| state_words(row).0.to_owned())>{of(|row| state_words(row).1.to_owned())}</span></td>
             <td class="num">
                 <div class="cell-main">{pulse(|pulse| format::bytes(pulse.live_bytes))}</div>
                 <div class="cell-sub">{pulse(live_error)}</div>
@@ -167,14 +172,14 @@ fn row(store: Store, id: SessionId) -> AnyView {
                 <div class="cell-sub">{of(growth)}</div>
             </td>
             <td class="num">{pulse(|pulse| format::bytes(pulse.rss_bytes as f64))}</td>
-            <td class="num">{pulse(|pulse| format::bytes_per_s(pulse.allocated_bytes_per_s))}</td>
-            <td class="num">{pulse(|pulse| format!("{}/s", format::count_short(pulse.samples_per_s)))}</td>
-            <td class="num">{pulse(lost)}</td>
-            <td>
+            <td class="num hide-narrow">{pulse(|pulse| format::bytes_per_s(pulse.allocated_bytes_per_s))}</td>
+            <td class="num hide-narrow">{pulse(|pulse| format!("{}/s", format::count_short(pulse.samples_per_s)))}</td>
+            <td class="num hide-narrow">{pulse(lost)}</td>
+            <td class="hide-narrow">
                 <div class="cell-main" data-testid="row-rate">{pulse(rate)}</div>
                 <div class="cell-sub">{of(revision)}</div>
             </td>
-            <td>
+            <td class="hide-narrow">
                 <div class="cell-main">{of(|row| row.summary.signature.runtime_version.clone())}</div>
                 <div class="cell-sub">
                     {of(|row| format!("{}, {}", row.summary.signature.os, row.summary.signature.architecture))}
@@ -264,7 +269,7 @@ fn matches(row: &FleetRow, filter: &str) -> bool {
             &signature.runtime_version,
         ]
         .iter()
-        .any(|text| text.to_lowercase().contains(filter))
+        .any(|text| text.to_ascii_lowercase().contains(filter))
         || signature.pid.to_string().contains(filter)
 }
 

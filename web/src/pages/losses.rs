@@ -2,6 +2,7 @@
 
 use super::naming::{class_name, drop_words, flaw_words, hop_name};
 use crate::format;
+use crate::order::ranked;
 use heaptide_protocol::loss::{DropReason, FlawCount, HopCount};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +23,14 @@ pub fn loss_lines(hops: &[HopCount]) -> Vec<LossLine> {
     hops.iter()
         .filter(|hop| hop.seen > 0)
         .map(|hop| {
-            let mut dropped: Vec<(u64, &'static str)> = hop
+            let counted: Vec<(u64, &'static str)> = hop
                 .dropped
                 .iter()
                 .filter(|drop| drop.count > 0)
                 .map(|drop| (drop.count, drop_words(drop.reason)))
                 .collect();
-            dropped.sort_unstable_by(|a, b| b.cmp(a));
+            let order = ranked(counted.len(), &|a, b| counted[b].0.cmp(&counted[a].0));
+            let dropped = order.iter().map(|at| counted[*at as usize]).collect();
             let expected = |reason| {
                 matches!(
                     reason,

@@ -4,6 +4,7 @@
 //! small. It holds the difference between the two computers' clocks, which the page can't know.
 
 use super::Store;
+use crate::order::ranked;
 use heaptide_protocol::session::Clock;
 use leptos::prelude::*;
 use std::cell::RefCell;
@@ -75,11 +76,11 @@ impl Latency {
     }
 
     fn summary(&self) -> Summary {
-        let mut ages: Vec<f64> = self.ages_ms.iter().filter_map(|age| age.as_f64()).collect();
-        ages.sort_unstable_by(f64::total_cmp);
+        let ages: Vec<f64> = self.ages_ms.iter().filter_map(|age| age.as_f64()).collect();
+        let order = ranked(ages.len(), &|a, b| ages[a].total_cmp(&ages[b]));
         let at = |share: f64| {
             let index = (ages.len().saturating_sub(1) as f64 * share) as usize;
-            ages.get(index).copied().unwrap_or_default()
+            order.get(index).map_or(0.0, |at| ages[*at as usize])
         };
         Summary {
             paints: self.paints,
