@@ -13,6 +13,7 @@ use std::process::Command;
 pub struct Hub {
     pub process: Process,
     pub address: SocketAddr,
+    pub data: PathBuf,
     binary: PathBuf,
     folder: tempfile::TempDir,
 }
@@ -21,12 +22,24 @@ impl Hub {
     #[must_use]
     pub fn start(binary: &Path) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the hub");
+        let data = folder.path().join("hub");
+        Self::start_in(binary, &data, folder)
+    }
+
+    /// With its data in this folder.
+    #[must_use]
+    pub fn start_at(binary: &Path, data: &Path) -> Self {
+        Self::start_in(binary, data, tempfile::tempdir().expect("a folder for spools"))
+    }
+
+    fn start_in(binary: &Path, data: &Path, folder: tempfile::TempDir) -> Self {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (process, address) = start(binary, free, &folder.path().join("hub"));
+        let (process, address) = start(binary, free, data);
         Self {
             process,
             address,
             binary: binary.to_owned(),
+            data: data.to_owned(),
             folder,
         }
     }
@@ -39,14 +52,9 @@ impl Hub {
 
     /// A new one on the same port and data, after the old one has gone.
     pub fn restart(&mut self) {
-        let (process, address) = start(&self.binary, self.address, &self.data());
+        let (process, address) = start(&self.binary, self.address, &self.data);
         assert_eq!(address, self.address);
         self.process = process;
-    }
-
-    #[must_use]
-    pub fn data(&self) -> PathBuf {
-        self.folder.path().join("hub")
     }
 
     /// Where this hub's collectors spool.
