@@ -56,9 +56,8 @@ impl Process {
         if user != 0 && owner != user {
             return Err(CollectorError::NotOurs { pid, owner, user });
         }
-        let memory = fs::File::open(format!("/proc/{pid}/mem")).map_err(|source| {
-            CollectorError::io(format!("can't read the memory of process {pid}"), source)
-        })?;
+        let memory = fs::File::open(format!("/proc/{pid}/mem"))
+            .map_err(|source| CollectorError::MemoryDenied { pid, source })?;
         Ok(Self {
             pid,
             start_ticks: stat.start_ticks,
