@@ -124,26 +124,37 @@ fn fmt(place: &Place) -> Result<Ended> {
 }
 
 fn clippy(place: &Place, choice: Choice) -> Result<Ended> {
-    let strict = ["--", "--deny", "warnings"];
-    let mut workspace = Rust::own()?.cargo(place);
-    workspace.env("HEAPTIDE_DIST_DIR", place.dist());
-    check(
-        workspace
-            .args(["clippy", "--workspace", "--all-targets"])
-            .args(strict),
-    )?;
+    let strict = ["--keep-going", "--", "--deny", "warnings"];
     let own = Rust::own()?;
+    let mut workspace = own.cargo(place);
+    workspace.env("HEAPTIDE_DIST_DIR", place.dist());
+    workspace
+        .args(["clippy", "--workspace", "--all-targets"])
+        .args(strict);
+    let mut commands = vec![workspace];
     if own.wasm().is_some() {
         let mut console = own.cargo(place);
         console.args(["clippy", "--package", "heaptide-web"]);
         own.for_wasm(&mut console);
-        check(console.args(strict))?;
+        console.args(strict);
+        commands.push(console);
     }
     let rust = Rust::choose(choice, |rust| rust.bpf().is_some(), "eBPF programs")?;
     if rust.kind == own.kind {
-        check(build::bpf_command(place, &rust, "clippy").args(strict))?;
+        let mut programs = build::bpf_command(place, &rust, "clippy");
+        programs.args(strict);
+        commands.push(programs);
     }
-    Ok(Ended::Passed)
+    // All of them, so that one run shows all there is to mend.
+    let failures: Vec<String> = commands
+        .iter_mut()
+        .filter_map(|command| check(command).err())
+        .map(|error| format!("{error:#}"))
+        .collect();
+    if failures.is_empty() {
+        return Ok(Ended::Passed);
+    }
+    bail!("{}", failures.join("; "))
 }
 
 fn native(place: &Place, options: &Options) -> Result<Ended> {
