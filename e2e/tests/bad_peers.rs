@@ -116,7 +116,7 @@ fn a_peer_that_breaks_the_protocol_is_told_how_and_the_hub_goes_on() {
     assert_eq!(sites.finish().code, 0);
     console.until_ended(session);
     console.view(session, |view| {
-        assert!(view.missed.is_empty() && view.errors.is_empty())
+        assert!(view.missed.is_empty() && view.errors.is_empty());
     });
     let err = hub.process.err.text();
     assert!(!err.contains("panicked"), "{err}");
