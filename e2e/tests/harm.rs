@@ -1,7 +1,5 @@
 //! First, do no harm: a watched program does and prints what it would without, and its end is told as it was.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
-
 use heaptide_e2e::process::{self, Process};
 use heaptide_e2e::{Build, Go, Hub, Sites, Watcher, heaptide, machine};
 use rustix::process::Signal;

@@ -4,11 +4,7 @@
 //! gctrace's `a+b+c ms clock`). gctrace cuts each to two digits (`fmtNSAsMS`, src/runtime/mgc.go), 3 % too
 //! little on average, so `runtime.MemStats.PauseTotalNs`, which has all digits, is compared as well.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "the measured deviation is the result; a test that can't be set up has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
 use heaptide_e2e::process::Process;
 use heaptide_e2e::{Build, Go, Hub, Sites, heaptide, machine};
