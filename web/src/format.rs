@@ -187,12 +187,11 @@ pub fn clock(base: TimeBase, at_ns: u64) -> Option<String> {
 
 /// Like [`clock`], with no more decimals than `step_ns` needs.
 pub fn clock_to(base: TimeBase, at_ns: u64, step_ns: u64) -> Option<String> {
-    const DAY_NS: i128 = 86_400_000_000_000;
-    let shift_ns = i128::from(base.utc_offset_minutes) * 60_000_000_000;
-    let unix_ns = i128::from(base.unix_zero_ns?) + i128::from(at_ns) - i128::from(base.zero_ns) + shift_ns;
+    const DAY_NS: i64 = 86_400_000_000_000;
+    let day_ns = |ns: u64| (ns % DAY_NS as u64) as i64;
+    let shift_ns = i64::from(base.utc_offset_minutes % 1440) * 60_000_000_000;
+    let unix_ns = day_ns(base.unix_zero_ns?) + day_ns(at_ns) - day_ns(base.zero_ns) + shift_ns;
     let (seconds, fraction) = split_seconds(unix_ns.rem_euclid(DAY_NS) as u64, step_ns);
-    // Rounding up may reach midnight.
-    let seconds = seconds % 86_400;
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     Some(format!("{hour:02}:{minute:02}:{second:02}{fraction}"))
 }

@@ -206,7 +206,7 @@ impl Renderer for Canvas2d {
                 .context
                 .measure_text(TYPICAL)
                 .map_or(0.0, |metrics| metrics.width());
-            self.fonts[face as usize].1 = (width / TYPICAL.len() as f64).max(1.0);
+            self.fonts[face as usize].1 = (width / TYPICAL.len() as f64 * 1.05).max(1.0);
         }
         self.fonts[face as usize].1
     }

@@ -271,6 +271,10 @@ fn pauses(to: &mut impl Renderer, timeline: &Timeline, layout: &ChartLayout, sca
             },
         );
     }
+    // In a short chart its neighbours need the room.
+    if layout.rates.height == 0.0 {
+        return;
+    }
     let label = if longest_ns == 0 {
         "pauses".to_owned()
     } else {

@@ -113,12 +113,19 @@ pub fn time_ticks(window: Window, base: TimeBase, count: u32) -> (u64, Vec<u64>)
         .into_iter()
         .find(|&step_ns| span_ns / step_ns < count)
         .unwrap_or_else(|| week_ns * (span_ns / week_ns / count + 1));
-    let step = i128::from(step_ns);
-    let from = i128::from(window.from_ns) - i128::from(base.zero_ns);
-    let first = from.div_euclid(step) + i128::from(from.rem_euclid(step) != 0);
-    let ticks = (0..i128::from(count))
-        .map(|index| (first + index) * step + i128::from(base.zero_ns))
-        .filter_map(|at| u64::try_from(at).ok())
+    // Before the base's zero, ticks are as far apart as after it.
+    let zero_ns = base.zero_ns % step_ns;
+    let first_ns = window
+        .from_ns
+        .saturating_sub(zero_ns)
+        .div_ceil(step_ns)
+        .saturating_mul(step_ns);
+    let ticks = (0..count)
+        .map(|index| {
+            first_ns
+                .saturating_add(index.saturating_mul(step_ns))
+                .saturating_add(zero_ns)
+        })
         .take_while(|&at_ns| at_ns < window.to_ns)
         .collect();
     (step_ns, ticks)

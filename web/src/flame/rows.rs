@@ -1,7 +1,6 @@
 //! The rows of the table twin: the tree as far as it is open, or the functions with their frames added up.
 
-use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use crate::order::ranked;
 
 use super::{NodeKey, Scene, path_of};
 
@@ -40,7 +39,7 @@ pub struct FunctionRow {
 }
 
 /// The tree's visible rows. A node in `toggled` is the other way round than it would start.
-pub fn tree_rows(scene: &Scene, toggled: &HashSet<NodeKey>, order: Order) -> Vec<TreeRow> {
+pub fn tree_rows(scene: &Scene, toggled: &[NodeKey], order: Order) -> Vec<TreeRow> {
     let mut rows = Vec::new();
     let mut open: Vec<TreeRow> = siblings(scene, None, 1, toggled, order);
     while let Some(row) = open.pop() {
@@ -57,18 +56,19 @@ fn siblings(
     scene: &Scene,
     above: Option<u32>,
     level: u32,
-    toggled: &HashSet<NodeKey>,
+    toggled: &[NodeKey],
     order: Order,
 ) -> Vec<TreeRow> {
-    let mut nodes: Vec<u32> = scene.layout.children(above).collect();
-    let frame = |node: u32| &scene.flame.nodes[node as usize];
-    sort(&mut nodes, &|a, b| match order {
+    let nodes: Vec<u32> = scene.layout.children(above).collect();
+    let frame = |index: usize| &scene.flame.nodes[nodes[index] as usize];
+    let order = ranked(nodes.len(), &|a, b| match order {
         Order::Total => frame(b).total_bytes.total_cmp(&frame(a).total_bytes),
         Order::Own => frame(b).self_bytes.total_cmp(&frame(a).self_bytes),
-        Order::Name => scene.function(a).cmp(scene.function(b)),
+        Order::Name => scene.function(nodes[a]).cmp(scene.function(nodes[b])),
     });
     let count = nodes.len() as u32;
-    let rows = nodes.iter().zip(1..).map(|(&node, position)| {
+    let rows = order.iter().zip(1..).map(|(&index, position)| {
+        let node = nodes[index as usize];
         let starts_open = scene.share(node) >= OPEN_FROM_SHARE;
         let is_toggled = scene.key(node).is_some_and(|key| toggled.contains(&key));
         let has_children = scene.layout.has_children(node);
@@ -87,30 +87,44 @@ fn siblings(
 }
 
 /// What `toggled` must be for this node's row to be there.
-pub fn opened_to(scene: &Scene, toggled: &HashSet<NodeKey>, node: u32) -> HashSet<NodeKey> {
-    let mut toggled = toggled.clone();
+pub fn opened_to(scene: &Scene, toggled: &[NodeKey], node: u32) -> Vec<NodeKey> {
+    let mut toggled = toggled.to_vec();
     for above in path_of(&scene.flame, node)
         .into_iter()
         .filter(|&above| above != node)
     {
         let Some(key) = scene.key(above) else { continue };
         let is_open = (scene.share(above) >= OPEN_FROM_SHARE) != toggled.contains(&key);
-        if !is_open && !toggled.remove(&key) {
-            toggled.insert(key);
+        if !is_open {
+            turn(&mut toggled, key);
         }
     }
     toggled
 }
 
+/// Puts a key in, or takes it out.
+pub(super) fn turn(toggled: &mut Vec<NodeKey>, key: NodeKey) {
+    match toggled.iter().position(|&other| other == key) {
+        Some(at) => {
+            toggled.swap_remove(at);
+        }
+        None => toggled.push(key),
+    }
+}
+
 /// Every function once.
 pub fn function_rows(scene: &Scene, order: Order) -> Vec<FunctionRow> {
     let mut rows: Vec<FunctionRow> = Vec::new();
-    let mut by_function: HashMap<u32, usize> = HashMap::new();
+    // Per string, which row is its function's; most strings are functions.
+    let mut by_function: Vec<Option<usize>> = vec![None; scene.flame.strings.len()];
     // Per function, where its outermost open frame ends: frames before that are its own callees.
     let mut covered_until: Vec<u32> = Vec::new();
     for (index, node) in scene.flame.nodes.iter().enumerate() {
         let id = index as u32;
-        let at = *by_function.entry(node.function).or_insert_with(|| {
+        let Some(known) = by_function.get_mut(node.function as usize) else {
+            continue;
+        };
+        let at = *known.get_or_insert_with(|| {
             rows.push(FunctionRow {
                 node: id,
                 total_bytes: 0.0,
@@ -133,19 +147,12 @@ pub fn function_rows(scene: &Scene, order: Order) -> Vec<FunctionRow> {
             row.samples += node.samples;
         }
     }
-    let mut sorted: Vec<u32> = (0..rows.len() as u32).collect();
-    let row = |index: u32| &rows[index as usize];
-    sort(&mut sorted, &|a, b| match order {
-        Order::Total => row(b).total_bytes.total_cmp(&row(a).total_bytes),
-        Order::Own => row(b).self_bytes.total_cmp(&row(a).self_bytes),
-        Order::Name => scene.function(row(a).node).cmp(scene.function(row(b).node)),
+    let sorted = ranked(rows.len(), &|a, b| match order {
+        Order::Total => rows[b].total_bytes.total_cmp(&rows[a].total_bytes),
+        Order::Own => rows[b].self_bytes.total_cmp(&rows[a].self_bytes),
+        Order::Name => scene.function(rows[a].node).cmp(scene.function(rows[b].node)),
     });
-    sorted.into_iter().map(|index| *row(index)).collect()
-}
-
-/// Stable, so that the graph's own order breaks ties. Not generic: each kind of sort is 5 KB of wasm.
-fn sort(items: &mut [u32], order: &dyn Fn(u32, u32) -> Ordering) {
-    items.sort_by(|&a, &b| order(a, b));
+    sorted.into_iter().map(|index| rows[index as usize]).collect()
 }
 
 #[cfg(test)]
@@ -170,7 +177,7 @@ mod tests {
     #[test]
     fn heavy_branches_start_open() {
         let scene = scene();
-        let all = tree_rows(&scene, &HashSet::new(), Order::Total);
+        let all = tree_rows(&scene, &[], Order::Total);
         let brief: Vec<_> = all
             .iter()
             .map(|row| (row.node, row.level, row.is_open, row.position))
@@ -192,7 +199,7 @@ mod tests {
     #[test]
     fn toggling_turns_a_node_round() {
         let scene = scene();
-        let toggled = [scene.key(1).unwrap(), scene.key(5).unwrap()].into();
+        let toggled = [scene.key(1).unwrap(), scene.key(5).unwrap()];
         let nodes: Vec<_> = tree_rows(&scene, &toggled, Order::Total)
             .iter()
             .map(|row| row.node)
@@ -203,8 +210,8 @@ mod tests {
     #[test]
     fn a_hidden_row_can_be_opened_to() {
         let scene = scene();
-        let closed_main = [scene.key(0).unwrap()].into();
-        for (toggled, node) in [(HashSet::new(), 6), (closed_main, 3), (HashSet::new(), 0)] {
+        let closed_main = vec![scene.key(0).unwrap()];
+        for (toggled, node) in [(vec![], 6), (closed_main, 3), (vec![], 0)] {
             let opened = opened_to(&scene, &toggled, node);
             assert!(
                 tree_rows(&scene, &opened, Order::Total)
@@ -220,7 +227,7 @@ mod tests {
     fn orders() {
         let scene = scene();
         let nodes = |order| {
-            tree_rows(&scene, &HashSet::new(), order)
+            tree_rows(&scene, &[], order)
                 .iter()
                 .map(|row| row.node)
                 .collect::<Vec<_>>()

@@ -13,16 +13,16 @@ pub struct Matches {
     pub bytes: f64,
 }
 
-/// Frames whose function or file contains the text, whatever its case. `None` for an empty text.
+/// Frames whose function or file contains the text, whatever the case of its ASCII letters. `None` for an empty text.
 pub fn search(flame: &Flame, layout: &Layout, text: &str) -> Option<Matches> {
-    let text = text.trim().to_lowercase();
+    let text = text.trim().to_ascii_lowercase();
     if text.is_empty() {
         return None;
     }
     let strings: Vec<bool> = flame
         .strings
         .iter()
-        .map(|string| string.to_lowercase().contains(&text))
+        .map(|string| string.to_ascii_lowercase().contains(&text))
         .collect();
     let is_match = |id: u32| strings.get(id as usize).copied().unwrap_or(false);
     let mut found = Matches {

@@ -1,12 +1,12 @@
 //! What the flame table is doing, without a page: its rows, which of them are in view, where the keyboard
 //! is. Rows come out as markup, since only some thirty of them are ever in the page.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use heaptide_analysis::views::{Flame, Metric};
 
+use super::rows::turn;
 use super::state::{Ask, GraphInput};
 use super::{
     FunctionRow, Matches, NodeKey, Order, Scene, TreeRow, function_rows, opened_to, search, short_name,
@@ -28,7 +28,7 @@ pub struct TableState {
     rows: Rows,
     is_tree: bool,
     order: Order,
-    toggled: HashSet<NodeKey>,
+    toggled: Vec<NodeKey>,
     matches: Option<Matches>,
     cursor: Option<NodeKey>,
     selected: Option<NodeKey>,
@@ -53,7 +53,7 @@ impl Default for TableState {
             rows: Rows::Tree(Vec::new()),
             is_tree: true,
             order: Order::Total,
-            toggled: HashSet::new(),
+            toggled: Vec::new(),
             matches: None,
             cursor: None,
             selected: None,
@@ -129,9 +129,7 @@ impl TableState {
 
     pub fn toggle(&mut self, node: u32) {
         if let Some(key) = self.scene.key(node) {
-            if !self.toggled.remove(&key) {
-                self.toggled.insert(key);
-            }
+            turn(&mut self.toggled, key);
             self.build();
         }
     }
