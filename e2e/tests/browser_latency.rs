@@ -1,7 +1,5 @@
 //! From allocation to pixel, on a running session. Only reported: a test machine's time is nobody's promise.
 
-#![expect(clippy::print_stdout, reason = "the measured times are the result")]
-
 use heaptide_e2e::wait::let_run;
 use heaptide_e2e::{Browser, Build, Go, Hub, Sites, heaptide, machine, until};
 use std::time::Duration;

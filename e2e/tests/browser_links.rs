@@ -1,7 +1,5 @@
 //! The address bar holds the view: the same link opens the same view, and a broken one still opens the data.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
-
 use heaptide_e2e::browser::by_id;
 use heaptide_e2e::{Browser, Build, Go, Hub, Sites, heaptide, machine, until};
 

@@ -1,7 +1,5 @@
 //! One analysis: what this process computes of a recorded session, and what the Worker does, is the same.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
-
 use heaptide_analysis::parity::digest;
 use heaptide_e2e::{Browser, Build, Console, Go, Hub, Sites, heaptide, machine};
 use heaptide_protocol::SessionId;

@@ -1,11 +1,7 @@
 //! The rate, moved in the browser: pending, applied, in the program, in the samples, on the timeline; or
 //! not allowed, with the reason.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "the measured ratio is a result; a test that can't be set up has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
 use heaptide_analysis::views::{Metric, Window};
 use heaptide_e2e::browser::{by_id, key};

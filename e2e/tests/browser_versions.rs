@@ -1,5 +1,7 @@
 //! A page and a hub of different protocol versions: the page shows both, and says who should upgrade.
 
+#![expect(clippy::expect_used, reason = "a test that can't be set up has failed")]
+
 use heaptide_e2e::browser::by_id;
 use heaptide_e2e::{Browser, Hub, machine, until};
 use std::io::{Read as _, Write as _};
