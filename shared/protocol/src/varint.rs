@@ -105,6 +105,38 @@ impl<'a> Reader<'a> {
         u32::try_from(self.varint()?).map_err(|_| self.malformed())
     }
 
+    /// A column of `count` varints. Most are single bytes, which are taken eight at a time.
+    pub fn varints<T: From<u8> + TryFrom<u64>>(&mut self, count: usize) -> Result<Vec<T>, ProtocolError> {
+        const MORE: u64 = 0x8080_8080_8080_8080;
+        if count > self.remaining() {
+            return Err(self.truncated());
+        }
+        let mut values = Vec::with_capacity(count);
+        while count - values.len() >= 8
+            && let Some(eight) = self.bytes[self.at..].first_chunk::<8>()
+        {
+            let more = u64::from_le_bytes(*eight) & MORE;
+            if more == 0 {
+                values.extend(eight.map(T::from));
+                self.at += 8;
+                continue;
+            }
+            let single = (more.trailing_zeros() / 8) as usize;
+            values.extend(eight[..single].iter().copied().map(T::from));
+            self.at += single;
+            values.push(self.varint_as()?);
+        }
+        while values.len() < count {
+            values.push(self.varint_as()?);
+        }
+        Ok(values)
+    }
+
+    #[inline(always)]
+    fn varint_as<T: TryFrom<u64>>(&mut self) -> Result<T, ProtocolError> {
+        T::try_from(self.varint()?).map_err(|_| self.malformed())
+    }
+
     /// A count of things that take at least `min_bytes` each: never more than the bytes left allow.
     pub fn count(&mut self, min_bytes: usize) -> Result<usize, ProtocolError> {
         let count = usize::try_from(self.varint()?).map_err(|_| self.malformed())?;
@@ -126,6 +158,7 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests {
     use super::*;
 
@@ -151,6 +184,38 @@ mod tests {
         for value in [0, -1, 1, i64::MIN, i64::MAX] {
             assert_eq!(unzigzag(zigzag(value)), value);
         }
+    }
+
+    /// Long ones at every place among short ones, and at the end of the bytes.
+    #[test]
+    fn columns_read_as_one_by_one() {
+        for count in 0..40_u64 {
+            for every in 1..12 {
+                let long = |at: u64| {
+                    if at.is_multiple_of(every) {
+                        u64::MAX >> (at % 57)
+                    } else {
+                        at
+                    }
+                };
+                let mut bytes = Vec::new();
+                (0..count).for_each(|at| put(&mut bytes, long(at)));
+                let mut reader = Reader::new(&bytes, "test");
+                let got: Vec<u64> = reader.varints(count as usize).unwrap();
+                assert_eq!(got, (0..count).map(long).collect::<Vec<_>>());
+                assert_eq!(reader.finish(), Ok(()));
+                let cut = &bytes[..bytes.len().saturating_sub(1)];
+                assert_eq!(
+                    Reader::new(cut, "test").varints::<u64>(count as usize).is_ok(),
+                    count == 0
+                );
+            }
+        }
+        assert!(
+            Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x10], "test")
+                .varints::<u32>(1)
+                .is_err()
+        );
     }
 
     #[test]

@@ -1,0 +1,413 @@
+//! Reading a batch. Nothing in the bytes is believed: a count only as far as the bytes left can hold it, an
+//! index only if the table has it. Memory is at most a small multiple of the input.
+
+use super::{EventBatch, EventKind, FAR, FIRST_OTHER, FLAG_ADDRESSES, OtherRow, SAME};
+use crate::error::ProtocolError;
+use crate::ids::{StackId, SymbolGen, TagId};
+use crate::varint::{Reader, unzigzag};
+
+/// The sizes that one stack allocates: `sizes[start..start + count]`.
+#[derive(Debug, Clone, Copy)]
+struct Site {
+    stack: StackId,
+    start: u32,
+    count: u32,
+}
+
+impl EventBatch {
+    pub fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
+        let mut reader = Reader::new(bytes, "event batch");
+        let mut batch = Self {
+            first_event_id: reader.varint()?,
+            base_timestamp_ns: reader.varint()?,
+            symbol_gen: SymbolGen(reader.varint_u32()?),
+            sampling_rate_bytes: reader.varint()?,
+            ..Self::default()
+        };
+        let flags = reader.varint()?;
+        batch.keeps_addresses = flags & FLAG_ADDRESSES != 0;
+        if flags & !FLAG_ADDRESSES != 0 {
+            return Err(ProtocolError::Unknown {
+                what: "event batch flags",
+                got: flags,
+            });
+        }
+        // Every event has a head and two bytes of time.
+        let count = reader.count(3)?;
+        let threads = reader.count(1)?;
+        batch.threads = collect(threads, || reader.varint_u32())?;
+        batch.heads = reader.take(count)?.to_vec();
+        let tally = tally(&batch.heads);
+        batch.check_heads(&tally, &reader)?;
+        batch.take_times(&mut reader)?;
+        let far = tally[usize::from(FAR) << 4..].iter().sum();
+        batch.far_threads = collect(far, || {
+            reader.varint_u32().and_then(|index| {
+                ((index as usize) < threads)
+                    .then_some(index)
+                    .ok_or(reader.malformed())
+            })
+        })?;
+        let of_kind = |kind: EventKind| tally.iter().skip(kind as usize).step_by(16).sum::<usize>();
+        let (allocs, frees) = (of_kind(EventKind::Alloc), of_kind(EventKind::Free));
+        batch.take_allocations(&mut reader, allocs)?;
+        batch.take_freed(&mut reader, frees)?;
+        batch.take_others(&mut reader, of_kind)?;
+        reader.finish()?;
+        Ok(batch)
+    }
+
+    fn check_heads(&self, tally: &[usize; 256], reader: &Reader<'_>) -> Result<(), ProtocolError> {
+        for head in (0..=u8::MAX).filter(|head| tally[usize::from(*head)] > 0) {
+            if EventKind::from_wire(head & 0x0f).is_none() {
+                return Err(ProtocolError::Unknown {
+                    what: "event kind",
+                    got: u64::from(head & 0x0f),
+                });
+            }
+            if head >> 4 != FAR && usize::from(head >> 4) >= self.threads.len() {
+                return Err(reader.malformed());
+            }
+        }
+        Ok(())
+    }
+
+    fn take_times(&mut self, reader: &mut Reader<'_>) -> Result<(), ProtocolError> {
+        let low = reader.take(self.heads.len())?;
+        let mut times: Vec<u64> = reader.varints(low.len())?;
+        let mut clock = self.base_timestamp_ns;
+        let mut overflown = false;
+        for (time, low) in times.iter_mut().zip(low) {
+            overflown |= *time >> 56 != 0;
+            let (next, over) = clock.overflowing_add(*time << 8 | u64::from(*low));
+            overflown |= over;
+            clock = next;
+            *time = next;
+        }
+        self.timestamps_ns = times;
+        if overflown {
+            Err(reader.malformed())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn take_allocations(&mut self, reader: &mut Reader<'_>, count: usize) -> Result<(), ProtocolError> {
+        let (sites, sizes) = take_sites(reader)?;
+        if sites.is_empty() && count > 0 {
+            return Err(reader.malformed());
+        }
+        let local = take_indices(reader, count, sites.len())?;
+        self.stacks = local.iter().map(|at| sites[*at as usize].stack).collect();
+        self.sizes_bytes = take_sizes(reader, &local, &sites, &sizes)?;
+        let goroutines = reader.count(1)?;
+        let goroutines = take_ascending(reader, goroutines)?;
+        if goroutines.is_empty() && count > 0 {
+            return Err(reader.malformed());
+        }
+        let indices = take_indices(reader, count, goroutines.len())?;
+        self.goroutine_ids = indices.iter().map(|at| goroutines[*at as usize]).collect();
+        if self.keeps_addresses {
+            let mut last = vec![0_u64; sites.len()];
+            self.addresses = Vec::with_capacity(count);
+            for at in &local {
+                let address = last[*at as usize].wrapping_add(reader.signed()? as u64);
+                last[*at as usize] = address;
+                self.addresses.push(address);
+            }
+        }
+        let runs = reader.count(2)?;
+        self.tag_runs = collect(runs, || Ok((TagId(reader.varint_u32()?), reader.varint_u32()?)))?;
+        let covered: u64 = self.tag_runs.iter().map(|(_, run)| u64::from(*run)).sum();
+        if covered == count as u64 {
+            Ok(())
+        } else {
+            Err(reader.malformed())
+        }
+    }
+
+    fn take_freed(&mut self, reader: &mut Reader<'_>, count: usize) -> Result<(), ProtocolError> {
+        self.freed = reader.varints(count)?;
+        let mut last = self.first_event_id;
+        for freed in self.freed.iter_mut().filter(|code| **code != 0) {
+            last = last.wrapping_add(unzigzag(*freed - 1) as u64);
+            *freed = last;
+        }
+        Ok(())
+    }
+
+    fn take_others(
+        &mut self,
+        reader: &mut Reader<'_>,
+        of_kind: impl Fn(EventKind) -> usize,
+    ) -> Result<(), ProtocolError> {
+        let mut by_kind: [Vec<OtherRow>; 16] = Default::default();
+        let mut others = 0;
+        for kind in (FIRST_OTHER..16).filter_map(EventKind::from_wire) {
+            let count = of_kind(kind);
+            if count > 0 {
+                by_kind[kind as usize] = take_rows(reader, count)?;
+                by_kind[kind as usize].reverse();
+                others += count;
+            }
+        }
+        if others == 0 {
+            return Ok(());
+        }
+        self.others = Vec::with_capacity(others);
+        for head in self
+            .heads
+            .iter()
+            .map(|head| head & 0x0f)
+            .filter(|kind| *kind >= FIRST_OTHER)
+        {
+            self.others.extend(by_kind[usize::from(head)].pop());
+        }
+        Ok(())
+    }
+}
+
+/// How often each head occurs. In four sums, because adding to the one that was just written would wait.
+fn tally(heads: &[u8]) -> [usize; 256] {
+    let mut sums = [[0_usize; 256]; 4];
+    let (fours, rest) = heads.as_chunks::<4>();
+    for four in fours {
+        for (sum, head) in sums.iter_mut().zip(four) {
+            sum[usize::from(*head)] += 1;
+        }
+    }
+    for head in rest {
+        sums[0][usize::from(*head)] += 1;
+    }
+    std::array::from_fn(|head| sums.iter().map(|sum| sum[head]).sum())
+}
+
+fn take_sites(reader: &mut Reader<'_>) -> Result<(Vec<Site>, Vec<u64>), ProtocolError> {
+    // An id, a count and a size at least.
+    let stacks = reader.count(3)?;
+    let mut id = 0_u64;
+    let mut sites = collect(stacks, || {
+        id = id.wrapping_add(reader.varint()?);
+        let stack = u32::try_from(id).map_err(|_| reader.malformed())?;
+        Ok(Site {
+            stack: StackId(stack),
+            start: 0,
+            count: 0,
+        })
+    })?;
+    let mut start = 0_u32;
+    for site in &mut sites {
+        let more = reader.varint_u32()?;
+        site.start = start;
+        site.count = more.checked_add(1).ok_or(reader.malformed())?;
+        start = start.checked_add(site.count).ok_or(reader.malformed())?;
+    }
+    if start as usize > reader.remaining() {
+        return Err(reader.truncated());
+    }
+    let mut sizes = Vec::with_capacity(start as usize);
+    for site in &sites {
+        let mut size = 0_u64;
+        for _ in 0..site.count {
+            size = size.wrapping_add(reader.varint()?);
+            sizes.push(size);
+        }
+    }
+    Ok((sites, sizes))
+}
+
+/// Indices into a table; into a table of one they are not sent.
+fn take_indices(reader: &mut Reader<'_>, count: usize, table: usize) -> Result<Vec<u32>, ProtocolError> {
+    if table <= 1 {
+        return Ok(vec![0; count]);
+    }
+    let indices: Vec<u32> = reader.varints(count)?;
+    if indices.iter().all(|index| (*index as usize) < table) {
+        Ok(indices)
+    } else {
+        Err(reader.malformed())
+    }
+}
+
+/// Only stacks with several sizes have indices. Whether the next one has is as good as random, so the loop
+/// does without a branch.
+fn take_sizes(
+    reader: &mut Reader<'_>,
+    local: &[u32],
+    sites: &[Site],
+    sizes: &[u64],
+) -> Result<Vec<u64>, ProtocolError> {
+    let several = |at: &u32| usize::from(sites[*at as usize].count > 1);
+    let mut picks: Vec<u32> = reader.varints(local.iter().map(several).sum())?;
+    picks.push(0);
+    let mut next = 0;
+    let mut beyond = false;
+    let values = local
+        .iter()
+        .map(|at| {
+            let site = sites[*at as usize];
+            let has_pick = u32::from(site.count > 1);
+            let pick = picks[next] * has_pick;
+            next += has_pick as usize;
+            beyond |= pick >= site.count;
+            let place = site.start as usize + pick as usize;
+            sizes.get(place).copied().unwrap_or(0)
+        })
+        .collect();
+    if beyond {
+        Err(reader.malformed())
+    } else {
+        Ok(values)
+    }
+}
+
+/// `count` has been checked against the bytes left.
+fn take_ascending(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, ProtocolError> {
+    let mut last = 0_u64;
+    collect(count, || {
+        last = last.wrapping_add(reader.varint()?);
+        Ok(last)
+    })
+}
+
+/// Rows of one kind, in order.
+fn take_rows(reader: &mut Reader<'_>, count: usize) -> Result<Vec<OtherRow>, ProtocolError> {
+    let addresses = take_steps(reader, count)?;
+    let mut rows = collect(count, || Ok(OtherRow::default()))?;
+    for (row, address) in rows.iter_mut().zip(addresses) {
+        row.address = address;
+    }
+    for (row, value) in rows.iter_mut().zip(take_rarely_changing(reader, count)?) {
+        row.size_bytes = value;
+    }
+    for (row, value) in rows.iter_mut().zip(take_rarely_changing(reader, count)?) {
+        row.detail = value;
+    }
+    for (row, value) in rows.iter_mut().zip(take_rarely_changing(reader, count)?) {
+        row.goroutine_id = value;
+    }
+    let (stacks, tags) = (
+        take_rarely_changing(reader, count)?,
+        take_rarely_changing(reader, count)?,
+    );
+    let small = |value: u64| u32::try_from(value).map_err(|_| reader.malformed());
+    for ((row, stack), tag) in rows.iter_mut().zip(stacks).zip(tags) {
+        row.stack = match stack {
+            0 => None,
+            code => Some(StackId(small(code - 1)?)),
+        };
+        row.heap_tag = TagId(small(tag)?);
+    }
+    Ok(rows)
+}
+
+/// A column of rows of one kind.
+fn take_steps(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, ProtocolError> {
+    let shift = reader.varint_u32()?;
+    if u64::from(shift) >= SAME {
+        return Err(reader.malformed());
+    }
+    let mut values: Vec<u64> = reader.varints(count)?;
+    let mut last = 0_u64;
+    for value in &mut values {
+        last = last.wrapping_add((unzigzag(*value) << shift) as u64);
+        *value = last;
+    }
+    Ok(values)
+}
+
+/// The same, or one value for all.
+fn take_rarely_changing(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, ProtocolError> {
+    let mut ahead = *reader;
+    if ahead.varint()? == SAME {
+        *reader = ahead;
+        return Ok(vec![reader.varint()?; count]);
+    }
+    take_steps(reader, count)
+}
+
+/// `count` has been checked against the bytes left.
+fn collect<T>(
+    count: usize,
+    mut read: impl FnMut() -> Result<T, ProtocolError>,
+) -> Result<Vec<T>, ProtocolError> {
+    let mut values = Vec::with_capacity(count);
+    for _ in 0..count {
+        values.push(read()?);
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::varint;
+
+    /// One allocation and one free by one thread; each part can be replaced.
+    fn bytes(replaced: &str, with: &[u64]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (name, values) in [
+            ("head", &[10, 1_000, 0, 512, 0][..]),
+            ("counts", &[2, 1, 77]),
+            ("heads", &[0, 1]),
+            ("low", &[1, 2]),
+            ("high", &[0, 0]),
+            ("stacks", &[2, 5, 1, 0, 1, 48, 16, 16]),
+            ("stack index", &[1]),
+            ("size index", &[1]),
+            ("goroutines", &[1, 9]),
+            ("tags", &[1, 0, 1]),
+            ("freed", &[1]),
+        ] {
+            for value in if name == replaced { with } else { values } {
+                varint::put(&mut out, *value);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn a_batch_by_hand_is_read() {
+        let batch = EventBatch::decode(&bytes("", &[])).unwrap();
+        let debug: Vec<String> = batch.iter().map(|event| format!("{:?}", event.body)).collect();
+        assert!(
+            debug[0].contains("alloc_size_bytes: 32, stack: StackId(6)"),
+            "{}",
+            debug[0]
+        );
+        assert!(debug[1].contains("Some(10)"), "{}", debug[1]);
+        let times: Vec<u64> = batch.iter().map(|event| event.timestamp_ns).collect();
+        assert_eq!(times, [1_001, 1_003]);
+    }
+
+    #[test]
+    fn what_can_not_be_is_refused() {
+        for (part, values) in [
+            ("head", &[10, 1_000, 0, 512, 2][..]),
+            ("head", &[10, 1_000, 1 << 32, 512, 0]),
+            ("head", &[10, u64::MAX, 0, 512, 0]),
+            ("counts", &[1 << 40, 1, 77]),
+            ("counts", &[2, 0]),
+            ("heads", &[0, 11]),
+            ("heads", &[0, 0x11]),
+            ("high", &[1 << 56, 0]),
+            ("stacks", &[0]),
+            ("stacks", &[2, 1 << 32, 1, 0, 1, 48, 16, 16]),
+            ("stacks", &[2, 5, 1, 0, u64::from(u32::MAX), 48, 16, 16]),
+            ("stacks", &[2, 5, 1, 0, 1 << 20, 48, 16, 16]),
+            ("stack index", &[2]),
+            ("stack index", &[1 << 32]),
+            ("size index", &[2]),
+            ("goroutines", &[0]),
+            ("goroutines", &[2, 9, 1, 2]),
+            ("tags", &[1, 0, 2]),
+            ("freed", &[]),
+            ("freed", &[1, 1]),
+        ] {
+            assert!(
+                EventBatch::decode(&bytes(part, values)).is_err(),
+                "{part} {values:?}"
+            );
+        }
+    }
+}
