@@ -207,6 +207,20 @@ fn a_rate_change_drops_the_forced_samples_and_weighs_later_ones_anew() {
 }
 
 #[test]
+fn a_rate_change_leaves_births_in_their_tick_and_a_rate_that_returns_keeps_its_index() {
+    let mut pipeline = pipeline(Tiers::default(), 512);
+    alloc(&mut pipeline, 310, 1, 0xa, 64);
+    pipeline.set_rate(4096, 320);
+    pipeline.set_rate(512, 330);
+    free(&mut pipeline, 340, 0xa);
+    let output = pipeline.close_tick(400);
+    assert_eq!(table(&output).rates_bytes, [512, 4096]);
+    assert_eq!(table(&output).births[0].allotment.rate_index, 0);
+    assert_eq!(table(&output).deaths[0].age_ticks, 0);
+    assert_eq!(pipeline.rate_bytes(), 512);
+}
+
+#[test]
 fn an_address_sampled_twice_closes_the_older_object() {
     let mut pipeline = pipeline(Tiers::default(), 512);
     alloc(&mut pipeline, 110, 1, 0xa, 64);

@@ -81,8 +81,10 @@ pub struct Pipeline {
     next_event_id: u64,
     open_tick: u32,
     newest_sample_ns: u64,
-    /// Rates by index; the last is in force.
+    /// Rates by index.
     rates_bytes: Vec<u64>,
+    /// From when on which of them holds, as far back as records are still to be placed.
+    in_force: Vec<(u64, u32)>,
     /// Threads that took a sample since the rate changed: the first of each is forced.
     forced: Option<(u64, HashSet<u32>)>,
     stopping: Option<u8>,
@@ -107,6 +109,7 @@ impl Pipeline {
             open_tick: 0,
             newest_sample_ns: 0,
             rates_bytes: vec![rate_bytes],
+            in_force: vec![(0, 0)],
             forced: None,
             stopping: None,
             shedding: false,
@@ -117,7 +120,7 @@ impl Pipeline {
     }
 
     pub fn rate_bytes(&self) -> u64 {
-        self.rates_bytes.last().copied().unwrap_or(0)
+        self.rate_of(self.rate_index_at(u64::MAX))
     }
 
     /// A new rate holds from `at_ns` on. Go then samples one object on each processor whatever its size
@@ -126,8 +129,13 @@ impl Pipeline {
         if rate_bytes == self.rate_bytes() {
             return;
         }
-        self.settle(at_ns);
-        self.rates_bytes.push(rate_bytes);
+        // What is not placed yet keeps the rate of its time; when its tick ends, it is placed.
+        let known = self.rates_bytes.iter().position(|known| *known == rate_bytes);
+        let index = known.unwrap_or_else(|| {
+            self.rates_bytes.push(rate_bytes);
+            self.rates_bytes.len() - 1
+        });
+        self.in_force.push((at_ns, index as u32));
         self.forced = Some((at_ns, HashSet::new()));
     }
 
@@ -261,6 +269,23 @@ impl Pipeline {
             self.place(record);
         }
         self.pending = pending;
+        let past = self
+            .in_force
+            .iter()
+            .filter(|(from_ns, _)| *from_ns <= end_ns)
+            .count();
+        self.in_force.drain(..past.saturating_sub(1));
+    }
+
+    fn rate_index_at(&self, timestamp_ns: u64) -> u32 {
+        let mut newest_first = self.in_force.iter().rev();
+        newest_first
+            .find(|(from_ns, _)| *from_ns <= timestamp_ns)
+            .map_or(0, |(_, index)| *index)
+    }
+
+    fn rate_of(&self, index: u32) -> u64 {
+        self.rates_bytes.get(index as usize).copied().unwrap_or(0)
     }
 
     fn place(&mut self, record: Pending) {
@@ -280,7 +305,7 @@ impl Pipeline {
                     return self.books.dropped(EventClass::Allocation, DropReason::RateChange);
                 }
                 self.newest_sample_ns = timestamp_ns;
-                let rate_index = (self.rates_bytes.len() - 1) as u32;
+                let rate_index = self.rate_index_at(timestamp_ns);
                 let allotment = Allotment {
                     stack,
                     heap_tag: TAG_GO_HEAP,
@@ -364,7 +389,7 @@ impl Pipeline {
         }
         self.books.used(EventClass::Allocation);
         *self.births.entry(allotment).or_default() += 1;
-        let rate = self.rate_bytes();
+        let rate = self.rate_of(allotment.rate_index);
         self.live_sum.add(allotment.size_bytes, rate, 1);
         let mut one = Estimator::default();
         one.add(allotment.size_bytes, rate, 1);
@@ -377,16 +402,12 @@ impl Pipeline {
             .deaths
             .entry((object.allotment, object.birth_tick))
             .or_default() += 1;
-        let rate = self
-            .rates_bytes
-            .get(object.allotment.rate_index as usize)
-            .copied()
-            .unwrap_or(0);
+        let rate = self.rate_of(object.allotment.rate_index);
         self.live_sum.add(object.allotment.size_bytes, rate, -1);
     }
 
     fn event(&mut self, timestamp_ns: u64, thread_id: u32, kind: EventKind, body: EventBody) -> u64 {
-        let rate = self.rate_bytes();
+        let rate = self.rate_of(self.rate_index_at(timestamp_ns));
         let addresses = self.config.addresses;
         let fits = |batch: &EventBatch| {
             batch.len() < MAX_BATCH_EVENTS
