@@ -371,8 +371,13 @@ impl Chart {
             &parts.clock,
             &clock(state.base, readout.at_ns).unwrap_or_default(),
         );
-        let events: String = readout
-            .events
+        // Of the newest point they would come and go with each tick.
+        let events = if state.crosshair().is_some() {
+            readout.events.as_slice()
+        } else {
+            &[]
+        };
+        let events: String = events
             .iter()
             .map(|event| format!("<span>{}</span>", escape(event)))
             .collect();
