@@ -30,9 +30,9 @@ const MARKUP: &str = r#"<div class="flame-tools" data-part="tools">
 <th scope="col" class="num flame-col-error">Error</th><th scope="col" class="num">Share</th>
 <th scope="col" class="num"><button type="button" class="sort" data-part="own">Self</button></th>
 <th scope="col" class="num flame-col-samples">Samples</th></tr></thead>
-<tbody role="presentation"><tr class="flame-gap" role="presentation"><td colspan="6" data-part="before"></td></tr></tbody>
+<tbody role="presentation"><tr class="flame-gap" role="presentation"><td colspan="4" data-part="before"></td></tr></tbody>
 <tbody data-part="rows"></tbody>
-<tbody role="presentation"><tr class="flame-gap" role="presentation"><td colspan="6" data-part="after"></td></tr></tbody>
+<tbody role="presentation"><tr class="flame-gap" role="presentation"><td colspan="4" data-part="after"></td></tr></tbody>
 </table></div>"#;
 
 /// Fills its parent. The same properties as [`FlameGraph`](super::FlameGraph)'s.
