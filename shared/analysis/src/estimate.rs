@@ -64,8 +64,8 @@ pub(crate) struct Sum {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Tally {
     pub(crate) samples: i64,
-    /// The coarsest rate among the samples.
-    rate_bytes: u64,
+    /// Sum of the rates that the samples were taken at, for their mean.
+    rates_bytes: f64,
     pub(crate) bytes: Sum,
     pub(crate) objects: Sum,
 }
@@ -138,7 +138,7 @@ impl Sum {
 impl Tally {
     pub(crate) fn add(&mut self, weight: &Weight, count: i64) {
         self.samples += count;
-        self.rate_bytes = self.rate_bytes.max(weight.rate_bytes);
+        self.rates_bytes += weight.rate_bytes as f64 * count as f64;
         let times = count as f64;
         self.bytes.add(weight.bytes(), weight.unseen, times);
         self.objects.add(weight.objects, weight.unseen, times);
@@ -160,7 +160,7 @@ impl Tally {
         }
         Self {
             samples,
-            rate_bytes: self.rate_bytes.max(other.rate_bytes),
+            rates_bytes: self.rates_bytes + sign as f64 * other.rates_bytes,
             bytes: self.bytes.plus(&other.bytes, sign as f64),
             objects: self.objects.plus(&other.objects, sign as f64),
         }
@@ -177,11 +177,16 @@ impl Tally {
                 method: method(rate_bytes),
             };
         }
-        self.bytes.figure(self.rate_bytes)
+        self.bytes.figure(self.mean_rate_bytes())
     }
 
     pub(crate) fn objects_figure(&self) -> Figure {
-        self.objects.figure(self.rate_bytes)
+        self.objects.figure(self.mean_rate_bytes())
+    }
+
+    /// A rate changed in mid-session leaves samples of both; what is told is their mean.
+    fn mean_rate_bytes(&self) -> u64 {
+        (self.rates_bytes / self.samples.max(1) as f64).max(0.0).round() as u64
     }
 }
 
