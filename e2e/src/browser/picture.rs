@@ -46,13 +46,7 @@ impl Browser {
         let mut shots = Vec::new();
         for size in SIZES {
             self.size(size);
-            until("the page to fit its width", || {
-                let wide = self.script("return document.scrollingElement.scrollWidth", &[])?;
-                let wide = wide.as_u64().unwrap_or(u64::MAX);
-                (wide <= u64::from(size.0))
-                    .then_some(())
-                    .ok_or_else(|| format!("{name}: {wide} of {} pixels; {}", size.0, self.widest()))
-            });
+            self.must_fit(name, size);
             for theme in THEMES {
                 self.theme(theme);
                 self.settle();
@@ -105,12 +99,29 @@ impl Browser {
         self.script_async(frames, &[]).unwrap();
     }
 
-    /// The elements that reach furthest to the right.
-    fn widest(&self) -> String {
+    /// Nothing sticks out sideways, and only the page's own parts scroll: the window has no bar beside theirs.
+    fn must_fit(&self, name: &str, (width, height): (u32, u32)) {
+        until("the page to fit its window", || {
+            let of = "const of = document.scrollingElement; return [of.scrollWidth, of.scrollHeight]";
+            let there = self.script(of, &[])?;
+            let fits =
+                |index: usize, room: u32| there[index].as_u64().is_some_and(|there| there <= room.into());
+            (fits(0, width) && fits(1, height))
+                .then_some(())
+                .ok_or_else(|| format!("{name}: {there} in {width} by {height}; {}", self.outside()))
+        });
+    }
+
+    /// Some elements that reach out of the window.
+    fn outside(&self) -> String {
         let body = "
-            const right = (element) => element.getBoundingClientRect().right;
-            return [...document.body.querySelectorAll('*')].filter((element) => right(element) > innerWidth + 0.5)
-                .slice(0, 5).map((element) => element.tagName + '.' + element.className + ' to ' + right(element));";
+            const out = (element) => {
+                const { right, bottom } = element.getBoundingClientRect();
+                const floats = getComputedStyle(element).position === 'absolute';
+                return right > innerWidth + 0.5 || (floats && bottom > innerHeight + 0.5);
+            };
+            return [...document.body.querySelectorAll('*')].filter(out).slice(0, 8)
+                .map((element) => element.tagName + '.' + element.className);";
         self.script(body, &[]).unwrap_or_default().to_string()
     }
 }
