@@ -14,7 +14,6 @@ pub mod chart;
 pub mod flame;
 pub mod format;
 pub mod net;
-pub mod order;
 pub mod pages;
 #[cfg(target_arch = "wasm32")]
 mod panic;
@@ -25,3 +24,5 @@ mod store;
 mod ui;
 pub mod url;
 pub mod worker;
+
+pub use heaptide_analysis::order;

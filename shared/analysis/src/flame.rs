@@ -2,6 +2,7 @@
 
 use crate::estimate::Tally;
 use crate::lifetimes::StackTally;
+use crate::order::{rank, ranked};
 use crate::symbols::Symbols;
 use crate::views::{Flame, FlameNode, SiteRow, SiteTable};
 use heaptide_protocol::FrameId;
@@ -49,7 +50,7 @@ pub(crate) fn flame(
     limit: u32,
     rate_bytes: u64,
 ) -> Flame {
-    let needle = filter.to_lowercase();
+    let needle = filter.to_ascii_lowercase();
     let mut interner = Interner::default();
     let mut nodes: Vec<Node> = Vec::new();
     let mut edges: HashMap<(u32, u32, u32), u32> = HashMap::new();
@@ -133,21 +134,18 @@ pub(crate) fn flame(
 /// The `limit` heaviest nodes in pre-order; a parent weighs at least as much as its child, so none is cut off.
 fn pre_order(nodes: &mut [Node], mut roots: Vec<u32>, limit: u32) -> (Vec<u32>, u64) {
     let weight: Vec<f64> = nodes.iter().map(|node| node.total.bytes.estimate).collect();
-    let heavier = |a: &u32, b: &u32| weight[*b as usize].total_cmp(&weight[*a as usize]).then(a.cmp(b));
-    let mut by_weight: Vec<u32> = (0..nodes.len() as u32).collect();
-    by_weight.sort_by(|a, b| {
-        let depth = |at: &u32| nodes[*at as usize].depth;
-        weight[*b as usize]
-            .total_cmp(&weight[*a as usize])
-            .then(depth(a).cmp(&depth(b)))
-            .then(a.cmp(b))
+    let heavier = |a: usize, b: usize| weight[b].total_cmp(&weight[a]).then(a.cmp(&b));
+    let by_weight = ranked(nodes.len(), &|a, b| {
+        weight[b]
+            .total_cmp(&weight[a])
+            .then(nodes[a].depth.cmp(&nodes[b].depth))
     });
     let kept_count = by_weight.len().min(limit.max(1) as usize);
     let mut kept = vec![false; nodes.len()];
     for at in &by_weight[..kept_count] {
         kept[*at as usize] = true;
     }
-    roots.sort_by(heavier);
+    rank(&mut roots, &heavier);
     let mut order = Vec::with_capacity(kept_count);
     let mut stack: Vec<u32> = roots.into_iter().rev().collect();
     while let Some(at) = stack.pop() {
@@ -156,7 +154,7 @@ fn pre_order(nodes: &mut [Node], mut roots: Vec<u32>, limit: u32) -> (Vec<u32>, 
         }
         order.push(at);
         let children = &mut nodes[at as usize].children;
-        children.sort_by(heavier);
+        rank(children, &heavier);
         stack.extend(children.iter().rev());
     }
     let merged = (nodes.len() - order.len()) as u64;
@@ -171,7 +169,7 @@ pub(crate) fn sites(
     limit: u32,
     rate_bytes: u64,
 ) -> SiteTable {
-    let needle = filter.to_lowercase();
+    let needle = filter.to_ascii_lowercase();
     // Site to (sums, heaviest stack, number of stacks).
     let mut groups: HashMap<(String, String, u32), (Tally, StackTally, u32)> = HashMap::new();
     let mut total = Tally::default();
@@ -191,28 +189,29 @@ pub(crate) fn sites(
         group.0 = group.0.plus(&entry.tally);
         group.2 += 1;
     }
-    let mut ranked: Vec<_> = groups.into_iter().collect();
-    ranked.sort_by(|(a_key, (a, ..)), (b_key, (b, ..))| {
+    let groups: Vec<_> = groups.into_iter().collect();
+    let order = ranked(groups.len(), &|a, b| {
+        let ((a_key, (a, ..)), (b_key, (b, ..))) = (&groups[a], &groups[b]);
         b.bytes
             .estimate
             .total_cmp(&a.bytes.estimate)
             .then_with(|| a_key.cmp(b_key))
     });
-    let keep = ranked.len().min(limit.max(1) as usize);
-    let other_bytes = ranked[keep..]
+    let keep = order.len().min(limit.max(1) as usize);
+    let other_bytes = order[keep..]
         .iter()
-        .map(|(_, (tally, ..))| tally.bytes.estimate)
+        .map(|at| groups[*at as usize].1.0.bytes.estimate)
         .sum();
-    let other_sites = (ranked.len() - keep) as u64;
+    let other_sites = (order.len() - keep) as u64;
     let whole = total.bytes.estimate.max(f64::MIN_POSITIVE);
-    let rows = ranked
-        .into_iter()
-        .take(keep)
+    let rows = order[..keep]
+        .iter()
+        .map(|at| &groups[*at as usize])
         .map(
             |((function, file, line), (tally, heaviest, stack_count))| SiteRow {
-                function,
-                file,
-                line,
+                function: function.clone(),
+                file: file.clone(),
+                line: *line,
                 bytes: tally.bytes_figure(rate_bytes),
                 objects: tally.objects_figure(),
                 samples: tally.samples.unsigned_abs(),
@@ -223,7 +222,7 @@ pub(crate) fn sites(
                     .take(MAX_STACK_FRAMES_SHOWN)
                     .map(|frame| symbols.describe(*frame, heaviest.generation))
                     .collect(),
-                stacks: stack_count,
+                stacks: *stack_count,
             },
         )
         .collect();

@@ -7,6 +7,7 @@ mod collections;
 mod estimate;
 mod flame;
 mod lifetimes;
+pub mod order;
 pub mod parity;
 mod session;
 mod symbols;

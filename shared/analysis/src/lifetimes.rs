@@ -1,6 +1,7 @@
 //! The store of lifetime rows: bounded, and coarser in time when it is full.
 
 use crate::estimate::{Tally, Weight};
+use crate::order::ranked;
 use heaptide_protocol::lifetimes::{Allotment, LifetimeTable};
 use heaptide_protocol::{StackId, SymbolGen, TagId};
 use std::collections::HashMap;
@@ -167,7 +168,7 @@ impl Lifetimes {
                 .or_default()
                 .add(weight, *count);
         }
-        let mut stacks: Vec<StackTally> = groups
+        let stacks: Vec<StackTally> = groups
             .into_iter()
             .map(|((stack, generation), tally)| StackTally {
                 stack,
@@ -175,14 +176,15 @@ impl Lifetimes {
                 tally,
             })
             .collect();
-        stacks.sort_by(|a, b| {
+        let order = ranked(stacks.len(), &|a, b| {
+            let (a, b) = (&stacks[a], &stacks[b]);
             b.tally
                 .bytes
                 .estimate
                 .total_cmp(&a.tally.bytes.estimate)
                 .then((a.stack, a.generation).cmp(&(b.stack, b.generation)))
         });
-        stacks
+        order.iter().map(|at| stacks[*at as usize]).collect()
     }
 
     fn generation_index(&self, tick: u32) -> usize {

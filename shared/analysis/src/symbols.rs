@@ -82,7 +82,7 @@ impl Symbols {
                 .any(|frame| {
                     [frame.function, frame.file]
                         .into_iter()
-                        .any(|id| self.string(id, generation).to_lowercase().contains(needle))
+                        .any(|id| self.string(id, generation).to_ascii_lowercase().contains(needle))
                 })
     }
 

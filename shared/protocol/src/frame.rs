@@ -3,6 +3,7 @@
 //! The checksum (CRC-32/IEEE) covers everything behind itself. A hub reads the envelope to route, order and
 //! store a frame, and never looks into the payload.
 
+use crate::checksum::crc32;
 use crate::error::ProtocolError;
 use crate::ids::SessionId;
 use serde::{Deserialize, Serialize};
@@ -141,7 +142,7 @@ impl<'a> Frame<'a> {
             return Err(too_large("frame length", message.len(), MAX_FRAME_BYTES));
         }
         let expected = u32::from_le_bytes([*c0, *c1, *c2, *c3]);
-        let got = crc32fast::hash(body);
+        let got = crc32(body);
         if expected != got {
             return Err(ProtocolError::Checksum { expected, got });
         }
@@ -205,7 +206,7 @@ pub fn encode(envelope: Envelope, payload: &[u8]) -> Result<Vec<u8>, ProtocolErr
     if out.len() > MAX_FRAME_BYTES {
         return Err(too_large("frame length", out.len(), MAX_FRAME_BYTES));
     }
-    let checksum = crc32fast::hash(&out[HEAD_BYTES..]);
+    let checksum = crc32(&out[HEAD_BYTES..]);
     out[4..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
     Ok(out)
 }

@@ -9,6 +9,7 @@
 //! Sans-I/O: this crate moves bytes to types and back. Every decoder survives any input and allocates in
 //! proportion to it. `docs/protocol.md` describes the bytes for those who write a client without this crate.
 
+pub mod checksum;
 pub mod control;
 pub mod dictionary;
 mod error;

@@ -73,8 +73,8 @@ impl Theme {
 
 #[component]
 pub(super) fn ThemeSwitch() -> impl IntoView {
-    let theme = RwSignal::new(Theme::saved() as u32);
-    let now = move || Theme::ALL[theme.get() as usize % 3];
+    let theme = RwSignal::new(Theme::saved() as usize);
+    let now = move || Theme::ALL[theme.get() % 3];
     let title = move || format!("Theme: {}. Switch to {}.", now().name(), now().next().name());
     view! {
         <button
@@ -82,11 +82,11 @@ pub(super) fn ThemeSwitch() -> impl IntoView {
             type="button"
             data-testid="theme"
             data-value=text(move || now().name().to_owned())
-            aria-label=text(title)
+            attr:aria-label=text(title)
             title=text(title)
             on:click=click(move |_| {
                 let next = now().next();
-                theme.set(next as u32);
+                theme.set(next as usize);
                 next.apply();
             })
         >

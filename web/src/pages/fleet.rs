@@ -4,12 +4,12 @@ use super::controls::{copyable, filter_box, hub_address};
 use super::naming::service_name;
 use crate::chart::Sparkline;
 use crate::format;
-use crate::order::ranked;
 use crate::sampling::amount;
 use crate::store::Store;
 use crate::ui::{click, icon, maybe, part, text};
 use crate::url::{FleetSort, Place, Tab};
 use crate::worker::FleetRow;
+use crate::order::ranked;
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::{Pulse, SessionState};
 use leptos::prelude::*;
@@ -92,7 +92,7 @@ fn table(store: Store) -> AnyView {
             })
         };
         view! {
-            <th scope="col" class=class aria-sort=maybe(sorted)>
+            <th scope="col" class=class attr:aria-sort=maybe(sorted)>
                 <button class="sort" type="button" on:click=click(move |_| store.look(|view| view.sort = by))>
                     {label}
                 </button>

@@ -92,7 +92,7 @@ pub(super) fn session_head(store: Store) -> AnyView {
                 type="button"
                 data-testid="sampling-open"
                 title="Q"
-                aria-expanded=text(move || open().to_string())
+                attr:aria-expanded=text(move || open().to_string())
                 on:click=click(move |_| store.look(|view| view.sampling_open = !view.sampling_open))
             >
                 {icon("tune")}

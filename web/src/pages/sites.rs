@@ -11,6 +11,8 @@ use leptos::prelude::*;
 
 const SHOWN: usize = 12;
 const SHOWN_ALL: usize = 100;
+/// No answer yet.
+const UNKNOWN: usize = usize::MAX;
 
 #[component]
 pub(super) fn SitesPanel(store: Store) -> impl IntoView {
@@ -19,24 +21,26 @@ pub(super) fn SitesPanel(store: Store) -> impl IntoView {
     // Rows stay and change their text, so that focus and open stacks hold; only their number builds anew.
     let count = Memo::new(move |_| {
         let limit = if all.get() { SHOWN_ALL } else { SHOWN };
-        store
-            .sites
-            .with(|sites| sites.as_ref().map(|table| table.rows.len().min(limit)))
+        store.sites.with(|sites| {
+            sites
+                .as_ref()
+                .map_or(UNKNOWN, |table| table.rows.len().min(limit))
+        })
     });
     let body = move || match count.get() {
-        None => view! { <div class="skeleton skeleton-block"></div> }.into_any(),
-        Some(0) => view! { <Nothing store/> }.into_any(),
-        Some(count) => rows(store, count),
+        UNKNOWN => view! { <div class="skeleton skeleton-block"></div> }.into_any(),
+        0 => view! { <Nothing store/> }.into_any(),
+        count => rows(store, count),
     };
     let rest = move || {
-        let shown = count.get().unwrap_or_default();
+        let shown = count.get();
         store
             .sites
             .with(|sites| sites.as_ref().map(|table| rest_words(table, shown)))
             .unwrap_or_default()
     };
     let more = move || {
-        if count.get().unwrap_or_default() < SHOWN {
+        if !(SHOWN..UNKNOWN).contains(&count.get()) {
             return nothing();
         }
         view! {

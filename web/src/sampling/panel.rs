@@ -14,9 +14,6 @@ use leptos::prelude::*;
 #[derive(Clone, Copy)]
 struct Desk {
     store: Store,
-    draft: RwSignal<Option<Draft>>,
-    /// The revision that this page's last proposal started from.
-    proposed: RwSignal<Option<u64>>,
 }
 
 #[component]
@@ -37,21 +34,17 @@ pub(crate) fn SamplingPanel(store: Store) -> impl IntoView {
 }
 
 fn drawer(store: Store) -> AnyView {
-    let desk = Desk {
-        store,
-        draft: RwSignal::new(None),
-        proposed: RwSignal::new(None),
-    };
+    let desk = Desk { store };
     // An untouched draft follows the policy; a touched one is the person's.
     Effect::new(move || {
         if let Some(told) = desk.standing() {
-            let touched = desk.draft.with_untracked(|draft| {
+            let touched = store.draft.peek(|draft| {
                 draft
                     .as_ref()
                     .map(|draft| (draft.is_changed(), draft.base == told.current))
             });
             if !matches!(touched, Some((true, _) | (_, true))) {
-                desk.draft.set(Some(Draft::new(told.current)));
+                store.draft.set(Some(Draft::new(told.current)));
             }
         }
     });
@@ -93,7 +86,7 @@ fn drawer(store: Store) -> AnyView {
 
 impl Desk {
     fn standing(&self) -> Option<Standing> {
-        let proposed = self.proposed.get();
+        let proposed = self.store.proposed.get();
         self.store.with_row(|row| standing(&row.summary.policy, proposed))
     }
 
@@ -104,15 +97,15 @@ impl Desk {
     }
 
     fn edit(&self, change: impl FnOnce(&mut Draft)) {
-        let mut draft = self.draft.get_untracked();
+        let mut draft = self.store.draft.peek(Option::clone);
         if let Some(draft) = &mut draft {
             change(draft);
         }
-        self.draft.set(draft);
+        self.store.draft.set(draft);
     }
 
     fn read<R>(&self, read: impl FnOnce(&Draft) -> R) -> Option<R> {
-        self.draft.get().as_ref().map(read)
+        self.store.draft.with(|draft| draft.as_ref().map(read))
     }
 
     fn allows_write(&self) -> bool {
@@ -138,18 +131,18 @@ impl Desk {
 
     fn apply(&self) {
         let id = self.store.place.peek(|place| place.session_id());
-        let (Some(id), Some(draft)) = (id, self.draft.get_untracked()) else {
+        let (Some(id), Some(draft)) = (id, self.store.draft.peek(Option::clone)) else {
             return;
         };
         // Revisions are the hub's to number; this one says what was seen.
         let revision = draft.base.revision;
-        self.proposed.set(Some(revision));
+        self.store.proposed.set(Some(revision));
         let policy = Policy {
             revision,
             ..draft.edited
         };
         self.store.send(&ToWorker::Propose { session: id, policy });
-        self.draft.set(Some(Draft::new(draft.base)));
+        self.store.draft.set(Some(Draft::new(draft.base)));
     }
 }
 
@@ -204,9 +197,9 @@ fn rate_field(desk: Desk) -> AnyView {
         view! { <p class="notice notice-info" data-testid="rate-locked">{icon("warn")}<span>{why}</span></p> }
             .into_any()
     };
-    let dear = Memo::new(move |_| meaning().dear && desk.allows_write());
+    let dear = Memo::new(move |_| usize::from(meaning().dear && desk.allows_write()));
     let dear_note = move || {
-        if !dear.get() {
+        if dear.get() == 0 {
             return nothing();
         }
         view! {
@@ -262,7 +255,7 @@ fn rate_field(desk: Desk) -> AnyView {
                 style:--fill=text(fill)
                 disabled=flag(move || !desk.allows_write())
                 prop:value=text(move || desk.step().to_string())
-                aria-valuetext=text(move || format!("one sample per {}", amount(1 << desk.step())))
+                attr:aria-valuetext=text(move || format!("one sample per {}", amount(1 << desk.step())))
                 on:input=input(move |event| {
                     if let Ok(step) = event_target_value(&event).parse() {
                         desk.edit(|draft| draft.set_step(step));
@@ -371,7 +364,7 @@ fn review(desk: Desk) -> AnyView {
     let problem = move || desk.read(Draft::problem).flatten().filter(|_| !unchanged());
     // The policy has moved on under a touched draft: to which revision, and what both changed.
     let overtaken = Memo::new(move |_| {
-        let (Some(current), Some(draft)) = (desk.current(), desk.draft.get()) else {
+        let (Some(current), Some(draft)) = (desk.current(), desk.store.draft.get()) else {
             return String::new();
         };
         if !draft.is_changed() || draft.base.revision == current.revision {
@@ -385,7 +378,7 @@ fn review(desk: Desk) -> AnyView {
     });
     let revert = move |_| {
         let current = untrack(|| desk.current());
-        desk.draft.set(current.map(Draft::new));
+        desk.store.draft.set(current.map(Draft::new));
     };
     let rebase = move |_| {
         if let Some(current) = untrack(|| desk.current()) {

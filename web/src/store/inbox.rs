@@ -36,6 +36,8 @@ pub(crate) fn start(worker: Worker) -> Store {
         progress: Live::new(Default::default()),
         damage: Live::new(Default::default()),
         notices: Live::new(Vec::new()),
+        draft: Live::new(None),
+        proposed: Live::new(None),
         points: Live::new(600),
         latency: Live::new(Default::default()),
         worker: StoredValue::new_local(Outbox::new(worker.clone())),
@@ -65,6 +67,8 @@ fn ask_for_what_is_shown(store: Store) {
             store.sites.set(None);
             store.flame.set(None);
             store.progress.set(Default::default());
+            store.draft.set(None);
+            store.proposed.set(None);
         }
         NUMBER.set(NUMBER.get().wrapping_add(1).max(1));
         *asked = show.clone();

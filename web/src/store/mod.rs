@@ -13,6 +13,7 @@ pub(crate) use inbox::{moved, start};
 pub(crate) use live::Live;
 
 use crate::net::LinkState;
+use crate::sampling::Draft;
 use crate::url::{Page, Place, Tab, ViewState};
 use crate::worker::{Damage, FleetRow, Progress, ToWorker};
 use heaptide_analysis::views::{Flame, Headline, SiteTable, Timeline};
@@ -38,6 +39,10 @@ pub(crate) struct Store {
     pub(crate) progress: Live<Progress>,
     pub(crate) damage: Live<Damage>,
     pub(crate) notices: Live<Vec<String>>,
+    /// A change of the policy that is being edited: it outlives its panel.
+    pub(crate) draft: Live<Option<Draft>>,
+    /// The revision that this page's last proposal started from.
+    pub(crate) proposed: Live<Option<u64>>,
     /// Css pixels of the timeline's plot.
     pub(crate) points: Live<u32>,
     pub(crate) latency: Live<latency::Summary>,
