@@ -124,7 +124,9 @@ fn colour(tokens: &HashMap<&str, &str>, name: &str, theme: Theme) -> [u8; 3] {
 fn resolve(tokens: &HashMap<&str, &str>, value: &str, theme: Theme) -> [u8; 3] {
     let inside = |prefix: &str| value.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(')'));
     if let Some(both) = inside("light-dark(") {
-        let (light, dark) = both.split_once(", ").expect("two colours");
+        let (light, dark) = both
+            .split_once(", ")
+            .unwrap_or_else(|| panic!("{value} has no two colours"));
         return resolve(tokens, if theme == Theme::Light { light } else { dark }, theme);
     }
     if let Some(name) = inside("var(") {
@@ -133,7 +135,7 @@ fn resolve(tokens: &HashMap<&str, &str>, value: &str, theme: Theme) -> [u8; 3] {
     let hex = value
         .strip_prefix('#')
         .unwrap_or_else(|| panic!("{value} is not an opaque colour"));
-    let bits = u32::from_str_radix(hex, 16).expect("hex digits");
+    let bits = u32::from_str_radix(hex, 16).unwrap_or_else(|_| panic!("{value} is no colour"));
     [(bits >> 16) as u8, (bits >> 8) as u8, bits as u8]
 }
 

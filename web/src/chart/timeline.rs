@@ -107,6 +107,7 @@ pub fn TimelineChart(
 }
 
 type Slot = Rc<RefCell<Option<Chart>>>;
+type TellWidth = Rc<dyn Fn(u32)>;
 
 struct Chart {
     state: ChartState,
@@ -114,7 +115,7 @@ struct Chart {
     frame: Frame,
     parts: Parts,
     has_new_points: bool,
-    tell_width: Rc<dyn Fn(u32)>,
+    tell_width: TellWidth,
     told_width: u32,
     _listeners: [Listener; 3],
 }
@@ -151,7 +152,7 @@ impl Chart {
         height: f64,
         slot: Weak<RefCell<Option<Self>>>,
         tell: Rc<dyn Fn(Chosen)>,
-        tell_width: Rc<dyn Fn(u32)>,
+        tell_width: TellWidth,
     ) -> Option<Self> {
         // A short chart has no rates, and no room for methods.
         let is_short = height < 180.0;
@@ -320,7 +321,7 @@ impl Chart {
     }
 
     /// Returns the plot's width if it is new, and whom to tell.
-    fn show(&mut self) -> Option<(Rc<dyn Fn(u32)>, u32)> {
+    fn show(&mut self) -> Option<(TellWidth, u32)> {
         if self.surface.follow() {
             let size = self.surface.size();
             self.state.resize(size.width_px, size.height_px);

@@ -219,7 +219,7 @@ impl Table {
             && let Some(scroll_px) = state.scroll_to_cursor()
         {
             // Rows may be fewer in the page than the place needs: it is made before it is scrolled to.
-            set_style(&parts.after, "height", &px(state.len() as f64 * ROW_PX));
+            set_style(&parts.after, "height", &px(state.row_count() as f64 * ROW_PX));
             parts.wrap.set_scroll_top(scroll_px as i32);
             state.look(scroll_px, f64::from(parts.wrap.client_height()));
         }
@@ -228,7 +228,7 @@ impl Table {
         set_style(
             &parts.after,
             "height",
-            &px((state.len() - range.end) as f64 * ROW_PX),
+            &px((state.row_count() - range.end) as f64 * ROW_PX),
         );
         let markup = state.markup(range, "frame");
         if markup != self.markup {
@@ -243,10 +243,14 @@ impl Table {
             "role",
             Some(if state.is_tree() { "treegrid" } else { "grid" }),
         );
-        set_attribute(&parts.grid, "aria-rowcount", Some(&(state.len() + 1).to_string()));
+        set_attribute(
+            &parts.grid,
+            "aria-rowcount",
+            Some(&(state.row_count() + 1).to_string()),
+        );
         let label = format!("Frames, bytes {}", metric_word(state.metric));
         set_attribute(&parts.grid, "aria-label", Some(&label));
-        set_text(&parts.count, &format!("{} rows", count(state.len() as u64)));
+        set_text(&parts.count, &format!("{} rows", count(state.row_count() as u64)));
         for (button, is_tree) in [(&parts.tree, true), (&parts.functions, false)] {
             set_attribute(
                 button,

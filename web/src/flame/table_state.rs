@@ -120,7 +120,7 @@ impl TableState {
         self.order
     }
 
-    pub fn len(&self) -> usize {
+    pub fn row_count(&self) -> usize {
         match &self.rows {
             Rows::Tree(rows) => rows.len(),
             Rows::Functions(rows) => rows.len(),
@@ -169,7 +169,7 @@ impl TableState {
     /// `None` if the key means nothing here.
     pub fn press(&mut self, key: &str) -> Option<Vec<Ask>> {
         let index = self.cursor_index().unwrap_or(0);
-        let last = self.len().saturating_sub(1);
+        let last = self.row_count().saturating_sub(1);
         let page = (self.height_px / ROW_PX) as usize;
         let row = match &self.rows {
             Rows::Tree(rows) => rows.get(index).copied(),
@@ -204,9 +204,9 @@ impl TableState {
     pub fn range(&self) -> Range<usize> {
         let first = ((self.scroll_px / ROW_PX) as usize)
             .saturating_sub(SPARE_ROWS)
-            .min(self.len());
+            .min(self.row_count());
         let shown = ((self.height_px / ROW_PX) as usize + 2 * SPARE_ROWS).min(MOST_ROWS);
-        first..(first + shown).min(self.len())
+        first..(first + shown).min(self.row_count())
     }
 
     /// Those rows as markup. Ids end in the node's index.
@@ -222,7 +222,7 @@ impl TableState {
     }
 
     fn find(&self, node: u32) -> Option<usize> {
-        (0..self.len()).find(|&index| self.node(index) == Some(node))
+        (0..self.row_count()).find(|&index| self.node(index) == Some(node))
     }
 
     fn go(&mut self, index: usize) {
@@ -342,7 +342,7 @@ mod tests {
         ] {
             assert_eq!(table.press(key), Some(vec![]), "{key}");
             let at = table.cursor_index().and_then(|index| table.node(index));
-            assert_eq!((at, table.len()), (Some(node), rows), "{key}");
+            assert_eq!((at, table.row_count()), (Some(node), rows), "{key}");
         }
         assert_eq!(table.press("Escape"), None);
         let key = table.scene.key(0);
@@ -365,7 +365,7 @@ mod tests {
         let mut table = TableState::default();
         table.accept(input(sample::large(5000)));
         table.arrange(false);
-        let all = table.len();
+        let all = table.row_count();
         assert!(all > 100);
         table.look(52.0 * ROW_PX, 10.0 * ROW_PX);
         assert_eq!(table.range(), 44..70);
