@@ -107,7 +107,13 @@ impl Console {
         self.until("the session's end", |state| {
             let view = state.views.get(&session).ok_or("no such session yet")?;
             let ended = view.session.headline().ended;
-            ended.ok_or_else(|| format!("{} frames, notices {:?}", view.seqs.len(), state.notices))
+            ended.ok_or_else(|| {
+                let frames = view.seqs.len();
+                format!(
+                    "{frames} frames, errors {:?}, notices {:?}",
+                    view.errors, state.notices
+                )
+            })
         })
     }
 

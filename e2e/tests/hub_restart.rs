@@ -17,7 +17,12 @@ const FLAGS: &str = "-windows 0 -window-bytes 30000000 -pace 20ms -rate 65536";
 /// What a console was shown of a session: sequence numbers in the order they came.
 fn shown(console: &Console, session: SessionId) -> Vec<u64> {
     console.view(session, |view| {
-        assert!(view.errors.is_empty() && view.missed.is_empty(), "{view:?}");
+        assert!(
+            view.errors.is_empty() && view.missed.is_empty(),
+            "{:?}, {:?}",
+            view.errors,
+            view.missed
+        );
         view.seqs.clone()
     })
 }
