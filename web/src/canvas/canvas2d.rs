@@ -198,16 +198,18 @@ impl Renderer for Canvas2d {
     }
 
     fn char_width(&mut self, face: Face) -> f64 {
-        // With more wide letters than most: a name cut too early is better than one that runs over its box.
         const TYPICAL: &str = "http.(*Mux).NewReadWriterWithNumbers";
         if self.fonts[face as usize].1 == 0.0 {
-            self.set_face(face);
-            let width = self
-                .context
-                .measure_text(TYPICAL)
-                .map_or(0.0, |metrics| metrics.width());
-            self.fonts[face as usize].1 = (width / TYPICAL.len() as f64 * 1.05).max(1.0);
+            let width = self.text_width(face, TYPICAL);
+            self.fonts[face as usize].1 = (width / TYPICAL.len() as f64).max(1.0);
         }
         self.fonts[face as usize].1
+    }
+
+    fn text_width(&mut self, face: Face, text: &str) -> f64 {
+        self.set_face(face);
+        self.context
+            .measure_text(text)
+            .map_or(0.0, |metrics| metrics.width())
     }
 }

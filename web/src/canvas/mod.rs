@@ -74,6 +74,7 @@ pub trait Renderer {
     fn text(&mut self, ink: Ink, face: Face, align: Align, at: Point, text: &str);
     /// The mean width of a character, for cutting names without measuring each.
     fn char_width(&mut self, face: Face) -> f64;
+    fn text_width(&mut self, face: Face, text: &str) -> f64;
 }
 
 impl Stroke {

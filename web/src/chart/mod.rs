@@ -22,10 +22,10 @@ pub use paint::{Scales, Shown, paint};
 pub use readout::{Reading, Readout, at_moment, readout, sample_rows};
 pub use scale::{TimeScale, ValueScale, byte_ticks, time_ticks};
 pub use series::{Segment, columns, segments};
-#[cfg(target_arch = "wasm32")]
-pub use spark::Sparkline;
 pub use spark::spark_path;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use spark::sparkline;
 pub use state::{ChartInput, ChartState, Chosen, Series};
 pub use table::table;
 #[cfg(target_arch = "wasm32")]
-pub use timeline::TimelineChart;
+pub(crate) use timeline::{ChartOwner, timeline_chart};

@@ -465,6 +465,9 @@ mod tests {
         fn char_width(&mut self, _: Face) -> f64 {
             6.0
         }
+        fn text_width(&mut self, _: Face, text: &str) -> f64 {
+            text.len() as f64 * 6.0
+        }
     }
 
     fn draw(timeline: &Timeline, width: f64, height: f64, shown: Shown) -> Record {

@@ -35,43 +35,36 @@ pub fn spark_path(values: &[f64], width: f64, height: f64) -> String {
 }
 
 #[cfg(target_arch = "wasm32")]
-pub use component::Sparkline;
+pub(crate) use component::sparkline;
 
 #[cfg(target_arch = "wasm32")]
 mod component {
-    use std::sync::Arc;
-
     use leptos::prelude::*;
 
     use super::spark_path;
     use crate::format::fixed;
+    use crate::ui::text;
+
+    const WIDTH: f64 = 96.0;
+    const HEIGHT: f64 = 20.0;
 
     /// `label` says in words what the line shows: a screen reader reads it instead.
-    #[component]
-    pub fn Sparkline(
-        values: Signal<Arc<Vec<f64>>>,
-        label: Signal<String>,
-        #[prop(default = 96.0)] width: f64,
-        #[prop(default = 20.0)] height: f64,
-    ) -> impl IntoView {
-        let line = move || spark_path(&values.read(), width, height);
+    pub(crate) fn sparkline(
+        values: impl Fn() -> Vec<f64> + Copy + Send + 'static,
+        label: &'static str,
+    ) -> AnyView {
+        let line = move || spark_path(&values(), WIDTH, HEIGHT);
         let area = move || match line() {
             path if path.is_empty() => path,
-            path => format!("{path}L{0} {1}L0 {1}Z", fixed(width, 1), fixed(height, 1)),
+            path => format!("{path}L{0} {1}L0 {1}Z", fixed(WIDTH, 1), fixed(HEIGHT, 1)),
         };
         view! {
-            <svg
-                class="spark"
-                role="img"
-                aria-label=label
-                width=fixed(width, 0)
-                height=fixed(height, 0)
-                viewBox=format!("0 0 {} {}", fixed(width, 0), fixed(height, 0))
-            >
-                <path class="spark-area" d=area />
-                <path class="spark-line" d=line />
+            <svg class="spark" role="img" aria-label=label width="96" height="20" viewBox="0 0 96 20">
+                <path class="spark-area" d=text(area) />
+                <path class="spark-line" d=text(line) />
             </svg>
         }
+        .into_any()
     }
 }
 

@@ -7,10 +7,8 @@
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
-use heaptide_analysis::views::{Timeline, Window};
-use heaptide_protocol::session::Method;
+use heaptide_analysis::views::Window;
 use leptos::html;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
@@ -50,46 +48,38 @@ const MARKUP: &str = r#"<div class="chart-legend" data-part="legend" role="group
 <button class="btn btn-sm btn-ghost" type="button" data-part="toggle" aria-pressed="false">Table</button></div>
 <div class="chart-table visually-hidden" data-part="table" tabindex="-1" role="region" aria-label="Timeline as a table"></div>"#;
 
-#[component]
-pub fn TimelineChart(
-    timeline: Signal<Option<Arc<Timeline>>>,
-    base: Signal<TimeBase>,
-    selection: Signal<Option<Window>>,
-    on_selection: Callback<Option<Window>>,
-    /// Of the live heap, for the readout.
-    live_method: Signal<Method>,
-    /// Of the plot, in CSS pixels. Below 180 there are no rates.
-    #[prop(default = 300.0)]
-    height: f64,
+/// What the chart asks of its owner.
+pub struct ChartOwner {
+    pub read: Box<dyn Fn() -> ChartInput>,
+    pub select: Box<dyn Fn(Option<Window>)>,
     /// Told how many pixels the plot is wide: no more points than that are worth asking for.
-    #[prop(optional)]
-    on_width: Option<Callback<u32>>,
-    /// Says why there is nothing.
-    #[prop(into)]
-    empty: ViewFn,
-) -> impl IntoView {
-    let is_empty = move || {
-        timeline.with(|timeline| {
-            timeline
-                .as_ref()
-                .is_none_or(|timeline| timeline.points.is_empty())
-        })
-    };
-    let input = move || ChartInput {
-        timeline: timeline.get(),
-        base: base.get(),
-        selection: selection.get(),
-        live_method: live_method.get(),
-    };
-    let tell = Rc::new(move |window| on_selection.run(window));
-    let width = Rc::new(move |width: u32| on_width.iter().for_each(|told| told.run(width)));
+    pub tell_width: Box<dyn Fn(u32)>,
+    /// Of the whole, in CSS pixels. Below 180 there are no rates.
+    pub height: f64,
+}
+
+/// `empty` says why there is nothing, and is asked for while there is none.
+pub fn timeline_chart(owner: ChartOwner, empty: crate::ui::Part) -> AnyView {
+    let ChartOwner {
+        read,
+        select,
+        tell_width,
+        height,
+    } = owner;
+    let tell: Rc<dyn Fn(Option<Window>)> = Rc::from(select);
+    let width: TellWidth = Rc::from(tell_width);
     let root = NodeRef::<html::Div>::new();
     let slot: Slot = Rc::default();
     Effect::new(move |_| {
-        let (Some(root), input) = (root.get(), input()) else {
+        let (Some(root), input) = (root.get(), read()) else {
             return;
         };
-        root.set_hidden(is_empty());
+        root.set_hidden(
+            input
+                .timeline
+                .as_ref()
+                .is_none_or(|timeline| timeline.points.is_empty()),
+        );
         let is_new = slot.borrow().is_none();
         if is_new {
             let chart = Chart::new(&root, height, Rc::downgrade(&slot), tell.clone(), width.clone());
@@ -102,8 +92,9 @@ pub fn TimelineChart(
     });
     view! {
         <div class="chart" node_ref=root inner_html=MARKUP></div>
-        {crate::ui::part(move || if is_empty() { empty.run() } else { crate::ui::nothing() })}
+        {empty}
     }
+    .into_any()
 }
 
 type Slot = Rc<RefCell<Option<Chart>>>;

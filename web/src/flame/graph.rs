@@ -7,16 +7,14 @@
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
-use heaptide_analysis::views::{Flame, Metric};
 use leptos::html;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
 use web_sys::{Element, Event, HtmlElement, KeyboardEvent, MouseEvent, PointerEvent};
 
 use super::state::{Ask, GraphInput, GraphState};
-use super::{NodeKey, What, describe, metric_word, paint, status, tip};
+use super::{What, describe, metric_word, paint, status, tip};
 use crate::canvas::dom::{Listener, part, place, set_attribute, set_style, set_text};
 use crate::canvas::{Frame, Point, Surface, escape};
 use crate::format::px;
@@ -34,34 +32,15 @@ const MARKUP: &str = r#"<div class="flame-scroll" data-part="tree" tabindex="0" 
 <div class="tooltip" data-part="tip" aria-hidden="true" hidden></div>"#;
 
 /// Fills its parent. Highlights what matches `filter`; leaving stacks out is the query's business.
-#[component]
-pub fn FlameGraph(
-    flame: Signal<Option<Arc<Flame>>>,
-    selected: Signal<Option<NodeKey>>,
-    on_select: Callback<Option<NodeKey>>,
-    zoom: Signal<Option<NodeKey>>,
-    on_zoom: Callback<Option<NodeKey>>,
-    filter: Signal<String>,
-    metric: Signal<Metric>,
-    /// Says why there is nothing.
-    #[prop(into)]
-    empty: ViewFn,
-) -> impl IntoView {
-    let input = Box::new(move || GraphInput {
-        flame: flame.get(),
-        selected: selected.get(),
-        zoom: zoom.get(),
-        filter: filter.get(),
-        metric: metric.get(),
-    });
-    let tell = Rc::new(move |ask| match ask {
-        Ask::Select(key) => on_select.run(key),
-        Ask::Zoom(key) => on_zoom.run(key),
-    });
+pub fn flame_graph(
+    read: Box<dyn Fn() -> GraphInput>,
+    tell: Rc<dyn Fn(Ask)>,
+    empty: crate::ui::Part,
+) -> AnyView {
     let root = NodeRef::<html::Div>::new();
     let slot: Slot = Rc::default();
     Effect::new(move |_| {
-        let (Some(root), input) = (root.get(), input()) else {
+        let (Some(root), input) = (root.get(), read()) else {
             return;
         };
         root.set_hidden(input.flame.as_ref().is_none_or(|flame| flame.nodes.is_empty()));
@@ -77,8 +56,9 @@ pub fn FlameGraph(
     });
     view! {
         <div class="flame" node_ref=root inner_html=MARKUP></div>
-        {super::why_empty(flame, empty)}
+        {empty}
     }
+    .into_any()
 }
 
 type Slot = Rc<RefCell<Option<Graph>>>;

@@ -28,7 +28,7 @@ mod words;
 pub use colour::{Hue, hue_of, package_of};
 pub use cull::{Camera, Culled, FlameBox, What, cull};
 #[cfg(target_arch = "wasm32")]
-pub use graph::FlameGraph;
+pub(crate) use graph::flame_graph;
 pub use hit::hit;
 pub use key::{NodeKey, node_of, path_of};
 pub use label::{elide, short_name};
@@ -38,7 +38,7 @@ pub use rows::{FunctionRow, Order, TreeRow, function_rows, opened_to, tree_rows}
 pub use scene::Scene;
 pub use search::{Matches, search};
 #[cfg(target_arch = "wasm32")]
-pub use table::FlameTable;
+pub(crate) use table::flame_table;
 
 pub use state::{Ask, GraphInput, GraphState};
 pub use table_state::TableState;
@@ -47,20 +47,3 @@ pub use words::{describe, metric_word, status};
 
 #[cfg(test)]
 mod sample;
-
-/// The owner's words, where there is nothing to draw.
-#[cfg(target_arch = "wasm32")]
-fn why_empty(
-    flame: leptos::prelude::Signal<Option<std::sync::Arc<heaptide_analysis::views::Flame>>>,
-    empty: leptos::prelude::ViewFn,
-) -> crate::ui::Part {
-    use leptos::prelude::With as _;
-    crate::ui::part(move || {
-        let is_empty = flame.with(|flame| flame.as_ref().is_none_or(|flame| flame.nodes.is_empty()));
-        if is_empty {
-            empty.run()
-        } else {
-            crate::ui::nothing()
-        }
-    })
-}

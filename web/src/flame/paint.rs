@@ -1,5 +1,7 @@
 //! Draws what [`cull`](super::cull) left: one rectangle per box, a name where one fits.
 
+use std::borrow::Cow;
+
 use super::{Camera, Culled, FlameBox, Hue, Matches, Scene, What, elide};
 use crate::canvas::{Align, Face, Ink, Point, Rect, Renderer};
 
@@ -38,7 +40,7 @@ pub fn paint(
                 continue;
             }
             let room_px = found.right_px - found.left_px - 2.0 * PADDING_PX;
-            let label = elide(scene.function(node), (room_px / char_px) as usize);
+            let label = label(to, scene.function(node), room_px, char_px);
             if !label.is_empty() {
                 let rect = body(found, camera);
                 let at = Point {
@@ -49,6 +51,21 @@ pub fn paint(
             }
         }
     }
+}
+
+/// Names are cut by the mean width of a character; what may run over its box is measured.
+fn label<'a>(to: &mut impl Renderer, function: &'a str, room_px: f64, char_px: f64) -> Cow<'a, str> {
+    let most = (room_px / char_px) as usize;
+    let label = elide(function, most);
+    let is_tight = label.len() as f64 * char_px > room_px * 0.75;
+    if !is_tight {
+        return label;
+    }
+    let width_px = to.text_width(Face::Label, &label);
+    if width_px <= room_px {
+        return label;
+    }
+    elide(function, (most as f64 * room_px / width_px) as usize)
 }
 
 fn fills() -> impl Iterator<Item = Ink> {
@@ -110,6 +127,12 @@ mod tests {
         fn char_width(&mut self, _: Face) -> f64 {
             6.0
         }
+        fn text_width(&mut self, _: Face, text: &str) -> f64 {
+            // Capitals are wide.
+            text.chars()
+                .map(|letter| if letter.is_uppercase() { 12.0 } else { 6.0 })
+                .sum()
+        }
     }
 
     fn draw(scene: &Scene, camera: &Camera, text: &str) -> (Record, Culled) {
@@ -137,6 +160,15 @@ mod tests {
             .count();
         assert!(record.texts.len() <= wide && wide > 0);
         assert!(record.rects.iter().all(|(_, rect)| rect.width > 0.0));
+    }
+
+    #[test]
+    fn wide_letters_stay_in_their_box() {
+        let scene = Scene::new(Arc::new(sample::flame(&[("image.NewRGBA", 0, 1.0)])));
+        for (width_px, expect) in [(120.0, "image.NewRGBA"), (90.0, "NewRGBA"), (60.0, "NewR…")] {
+            let (record, _) = draw(&scene, &cull::camera(width_px), "");
+            assert_eq!(record.texts[0].1, expect, "{width_px}");
+        }
     }
 
     #[test]

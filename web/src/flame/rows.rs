@@ -1,6 +1,6 @@
 //! The rows of the table twin: the tree as far as it is open, or the functions with their frames added up.
 
-use crate::order::ranked;
+use heaptide_analysis::order::ranked;
 
 use super::{NodeKey, Scene, path_of};
 

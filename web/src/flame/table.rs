@@ -3,9 +3,7 @@
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
-use heaptide_analysis::views::{Flame, Metric};
 use leptos::html;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
@@ -13,7 +11,7 @@ use web_sys::{Element, Event, HtmlElement, KeyboardEvent};
 
 use super::state::{Ask, GraphInput};
 use super::table_state::{ROW_PX, TableState};
-use super::{NodeKey, Order, metric_word};
+use super::{Order, metric_word};
 use crate::canvas::Frame;
 use crate::canvas::dom::{Listener, part, set_attribute, set_style, set_text};
 use crate::format::{count, px};
@@ -23,47 +21,28 @@ const MARKUP: &str = r#"<div class="flame-tools" data-part="tools">
 <button type="button" data-part="tree">Call tree</button><button type="button" data-part="functions">Functions</button></div>
 <span class="muted" data-part="count"></span></div>
 <div class="table-wrap fill" data-part="wrap"><table class="table flame-grid" data-part="grid" tabindex="0">
-<colgroup><col class="flame-col-name"><col class="flame-col-bytes"><col class="flame-col-error"><col class="flame-col-share"><col class="flame-col-bytes"><col class="flame-col-samples"></colgroup>
+<colgroup><col class="flame-col-name"><col class="flame-col-bytes"><col class="flame-col-error"><col class="flame-col-share"><col class="flame-col-bytes flame-col-own"><col class="flame-col-samples"></colgroup>
 <thead data-part="head"><tr aria-rowindex="1">
 <th scope="col"><button type="button" class="sort" data-part="name">Function</button></th>
 <th scope="col" class="num"><button type="button" class="sort" data-part="total">Total</button></th>
 <th scope="col" class="num flame-col-error">Error</th><th scope="col" class="num">Share</th>
-<th scope="col" class="num"><button type="button" class="sort" data-part="own">Self</button></th>
+<th scope="col" class="num flame-col-own"><button type="button" class="sort" data-part="own">Self</button></th>
 <th scope="col" class="num flame-col-samples">Samples</th></tr></thead>
-<tbody role="presentation"><tr class="flame-gap" role="presentation"><td colspan="4" data-part="before"></td></tr></tbody>
+<tbody role="presentation"><tr class="flame-gap" role="presentation"><td colspan="3" data-part="before"></td></tr></tbody>
 <tbody data-part="rows"></tbody>
-<tbody role="presentation"><tr class="flame-gap" role="presentation"><td colspan="4" data-part="after"></td></tr></tbody>
+<tbody role="presentation"><tr class="flame-gap" role="presentation"><td colspan="3" data-part="after"></td></tr></tbody>
 </table></div>"#;
 
 /// Fills its parent. The same properties as [`FlameGraph`](super::FlameGraph)'s.
-#[component]
-pub fn FlameTable(
-    flame: Signal<Option<Arc<Flame>>>,
-    selected: Signal<Option<NodeKey>>,
-    on_select: Callback<Option<NodeKey>>,
-    zoom: Signal<Option<NodeKey>>,
-    on_zoom: Callback<Option<NodeKey>>,
-    filter: Signal<String>,
-    metric: Signal<Metric>,
-    /// Says why there is nothing.
-    #[prop(into)]
-    empty: ViewFn,
-) -> impl IntoView {
-    let input = Box::new(move || GraphInput {
-        flame: flame.get(),
-        selected: selected.get(),
-        zoom: zoom.get(),
-        filter: filter.get(),
-        metric: metric.get(),
-    });
-    let tell = Rc::new(move |ask| match ask {
-        Ask::Select(key) => on_select.run(key),
-        Ask::Zoom(key) => on_zoom.run(key),
-    });
+pub fn flame_table(
+    read: Box<dyn Fn() -> GraphInput>,
+    tell: Rc<dyn Fn(Ask)>,
+    empty: crate::ui::Part,
+) -> AnyView {
     let root = NodeRef::<html::Div>::new();
     let slot: Slot = Rc::default();
     Effect::new(move |_| {
-        let (Some(root), input) = (root.get(), input()) else {
+        let (Some(root), input) = (root.get(), read()) else {
             return;
         };
         root.set_hidden(input.flame.as_ref().is_none_or(|flame| flame.nodes.is_empty()));
@@ -79,8 +58,9 @@ pub fn FlameTable(
     });
     view! {
         <div class="flame-twin" node_ref=root inner_html=MARKUP></div>
-        {super::why_empty(flame, empty)}
+        {empty}
     }
+    .into_any()
 }
 
 type Slot = Rc<RefCell<Option<Table>>>;

@@ -284,7 +284,7 @@ impl TableState {
         };
         let whole = self.scene.flame.total.value.max(f64::MIN_POSITIVE);
         Some(format!(
-            r#"<tr {attributes}><td><span class="flame-func" title="{}">{indent}<span class="flame-swatch flame-hue-{}"></span><span class="truncate">{}</span></span></td><td class="num">{}</td><td class="num muted flame-col-error">{error}</td><td class="num">{}</td><td class="num">{}</td><td class="num flame-col-samples">{}</td></tr>"#,
+            r#"<tr {attributes}><td><span class="flame-func" title="{}">{indent}<span class="flame-swatch flame-hue-{}"></span><span class="truncate">{}</span></span></td><td class="num">{}</td><td class="num muted flame-col-error">{error}</td><td class="num">{}</td><td class="num flame-col-own">{}</td><td class="num flame-col-samples">{}</td></tr>"#,
             escape(title.trim_end()),
             self.scene.hue(node).index(),
             escape(short_name(function)),
