@@ -51,6 +51,7 @@ fn the_leaking_site_is_first_of_the_live_table_in_the_browser() {
             "{}",
             browser.url()
         );
+        browser.until_text("a.rail-link[aria-current=page]", "Live");
         let first = format!("{}:first-child", by_id("site-row"));
         until("the leaking site at the top, within its error", || {
             let function = browser.attribute(&first, "data-function")?;
@@ -72,6 +73,7 @@ fn the_leaking_site_is_first_of_the_live_table_in_the_browser() {
         }
 
         browser.click("a.rail-link[title^=Flame]");
+        browser.until_text("a.rail-link[aria-current=page]", "Flame");
         browser.until_text(&by_id("flame-total"), "samples");
         if pictures {
             browser.shots("flame");
