@@ -107,8 +107,8 @@ fn Rail(store: Store) -> impl IntoView {
             <a
                 class="rail-link"
                 href=maybe(href)
-                attr:aria-current=maybe(here)
-                attr:aria-disabled=maybe(move || href().is_none().then(|| "true".to_owned()))
+                aria-current=maybe(here)
+                aria-disabled=maybe(move || href().is_none().then(|| "true".to_owned()))
                 title=format!("{label} ({key})")
             >
                 <span class="rail-icon">{icon(name)}</span>

@@ -82,7 +82,7 @@ pub(super) fn ThemeSwitch() -> impl IntoView {
             type="button"
             data-testid="theme"
             data-value=text(move || now().name().to_owned())
-            attr:aria-label=text(title)
+            aria-label=text(title)
             title=text(title)
             on:click=click(move |_| {
                 let next = now().next();

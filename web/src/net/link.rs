@@ -59,7 +59,7 @@ pub enum LinkEvent<'a> {
     /// Of the watched session only.
     Data(Frame<'a>),
     Sessions(Vec<SessionSummary>),
-    Policy(SessionId, PolicyState),
+    Policy(SessionId, Box<PolicyState>),
     Pulse(SessionId, Pulse),
     Missed(Missed),
     CaughtUp,
@@ -296,7 +296,7 @@ impl Link {
                 LinkEvent::CaughtUp
             }
             FrameKind::Sessions => LinkEvent::Sessions(frame.control::<Sessions>("sessions")?.sessions),
-            FrameKind::PolicyState => LinkEvent::Policy(session, frame.control("policy state")?),
+            FrameKind::PolicyState => LinkEvent::Policy(session, Box::new(frame.control("policy state")?)),
             FrameKind::Pulse => LinkEvent::Pulse(session, frame.control("pulse")?),
             FrameKind::Notice => LinkEvent::Notice(frame.control::<Notice>("notice")?.message),
             FrameKind::ClockPong => {

@@ -42,7 +42,7 @@ pub(super) fn pause_button(store: Store) -> AnyView {
             class="btn"
             type="button"
             data-testid="pause"
-            attr:aria-pressed=text(move || paused().to_string())
+            aria-pressed=text(move || paused().to_string())
             title="Space"
             on:click=click(move |_| store.toggle_pause())
         >
@@ -66,7 +66,7 @@ pub(super) fn choice(
             type="button"
             data-key=key
             title=title
-            attr:aria-pressed=text(move || chosen().to_string())
+            aria-pressed=text(move || chosen().to_string())
             on:click=click(move |_| choose())
         >
             {label}

@@ -4,56 +4,36 @@ use super::about::AboutView;
 use super::controls::{choice, choices, metric_picker, range_picker, window_chip};
 use super::live::{session_head, session_timeline};
 use super::naming::metric_words;
-use crate::flame::{FlameGraph, FlameTable, NodeKey};
+use crate::flame::{Ask, GraphInput, NodeKey, flame_graph, flame_table};
 use crate::format;
 use crate::store::Store;
-use crate::ui::{maybe, part, text};
-use crate::url::ViewState;
+use crate::ui::{maybe, nothing, part, text};
 use heaptide_analysis::views::Flame;
 use leptos::prelude::*;
+use std::rc::Rc;
 
 #[component]
 pub(crate) fn FlamePage(store: Store) -> impl IntoView {
     let as_table = RwSignal::new(false);
-    let key = move |read: fn(&ViewState) -> Option<u64>| {
-        Signal::derive(move || store.place.with(|place| read(&place.view).map(NodeKey)))
+    let read = move || {
+        let flame = store.flame.get();
+        store.place.with(|place| GraphInput {
+            flame,
+            selected: place.view.selected.map(NodeKey),
+            zoom: place.view.zoom.map(NodeKey),
+            filter: place.view.filter.clone(),
+            metric: place.view.metric.0,
+        })
     };
-    let flame = Signal::derive(move || store.flame.get());
-    let selected = key(|view| view.selected);
-    let zoom = key(|view| view.zoom);
-    let on_select =
-        Callback::new(move |key: Option<NodeKey>| store.look(|view| view.selected = key.map(|key| key.0)));
-    let on_zoom =
-        Callback::new(move |key: Option<NodeKey>| store.look(|view| view.zoom = key.map(|key| key.0)));
-    let filter = Signal::derive(move || store.place.with(|place| place.view.filter.clone()));
-    let metric = Signal::derive(move || store.place.with(|place| place.view.metric.0));
-    let empty = move || {
-        let reason = move || {
-            let (filtered, selected) = store
-                .place
-                .with(|place| (!place.view.filter.is_empty(), place.view.selection.is_some()));
-            match (filtered, selected) {
-                (true, _) => "No stack in this window matches the filter.",
-                (_, true) => "Nothing was sampled in this time window.",
-                _ => "No heap sample has arrived yet.",
-            }
-            .to_owned()
-        };
-        view! {
-            <div class="empty" data-testid="flame-empty">
-                <div class="empty-title">"Nothing to show"</div>
-                <p class="empty-text">{text(reason)}</p>
-            </div>
-        }
-        .into_any()
+    let ask = move |ask| {
+        store.look(|view| match ask {
+            Ask::Select(key) => view.selected = key.map(|key| key.0),
+            Ask::Zoom(key) => view.zoom = key.map(|key| key.0),
+        });
     };
     let body = move || {
-        let empty = ViewFn::from(empty);
-        if as_table.get() {
-            view! { <FlameTable flame selected on_select zoom on_zoom filter metric empty/> }.into_any()
-        } else {
-            view! { <FlameGraph flame selected on_select zoom on_zoom filter metric empty/> }.into_any()
-        }
+        let build = if as_table.get() { flame_table } else { flame_graph };
+        build(Box::new(read), Rc::new(ask), part(move || why_empty(store)))
     };
     let with_flame =
         move |read: fn(&Flame) -> String| store.flame.with(|flame| flame.as_ref().map(|flame| read(flame)));
@@ -81,7 +61,7 @@ pub(crate) fn FlamePage(store: Store) -> impl IntoView {
                     class="muted"
                     data-testid="flame-total"
                     data-value=maybe(move || with_flame(|flame| format::fixed(flame.total.value, 0)))
-                    title=text(move || metric_words(metric.get()).to_owned())
+                    title=text(move || metric_words(store.place.with(|place| place.view.metric.0)).to_owned())
                 >
                     {text(move || with_flame(summary).unwrap_or_default())}
                 </span>
@@ -115,4 +95,29 @@ fn summary(flame: &Flame) -> String {
         ));
     }
     words
+}
+
+/// Why there is no graph; nothing while there is one.
+fn why_empty(store: Store) -> AnyView {
+    let has_nodes = store
+        .flame
+        .with(|flame| flame.as_ref().is_some_and(|flame| !flame.nodes.is_empty()));
+    if has_nodes {
+        return nothing();
+    }
+    let (filtered, selected) = store
+        .place
+        .with(|place| (!place.view.filter.is_empty(), place.view.selection.is_some()));
+    let reason = match (filtered, selected) {
+        (true, _) => "No stack in this window matches the filter.",
+        (_, true) => "Nothing was sampled in this time window.",
+        _ => "No heap sample has arrived yet.",
+    };
+    view! {
+        <div class="empty" data-testid="flame-empty">
+            <div class="empty-title">"Nothing to show"</div>
+            <p class="empty-text">{reason}</p>
+        </div>
+    }
+    .into_any()
 }

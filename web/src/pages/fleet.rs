@@ -2,19 +2,18 @@
 
 use super::controls::{copyable, filter_box, hub_address};
 use super::naming::service_name;
-use crate::chart::Sparkline;
+use crate::chart::sparkline;
 use crate::format;
+use crate::order::ranked;
 use crate::sampling::amount;
 use crate::store::Store;
 use crate::ui::{click, icon, maybe, part, text};
 use crate::url::{FleetSort, Place, Tab};
 use crate::worker::FleetRow;
-use crate::order::ranked;
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::{Pulse, SessionState};
 use leptos::prelude::*;
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 #[component]
 pub(crate) fn FleetPage(store: Store) -> impl IntoView {
@@ -78,7 +77,34 @@ fn order(store: Store) -> Vec<SessionId> {
     })
 }
 
+/// Ids as text, so that a change of the order is cheap to see.
+fn joined(order: &[SessionId]) -> String {
+    order.iter().map(|id| format!("{id} ")).collect()
+}
+
+/// Rows hold still while one of them has the focus: nobody wants to open what slipped under the finger.
+fn order_held(store: Store, before: Option<&String>) -> String {
+    let now = joined(&order(store));
+    let focused = document()
+        .active_element()
+        .is_some_and(|element| element.closest("[data-session]").is_ok_and(|row| row.is_some()));
+    match before {
+        Some(before)
+            if focused && before.len() == now.len() && now.split(' ').all(|id| before.contains(id)) =>
+        {
+            before.clone()
+        }
+        _ => now,
+    }
+}
+
 fn table(store: Store) -> AnyView {
+    let ids = Memo::new(move |before| order_held(store, before));
+    let rows = move || {
+        let rows = ids.get();
+        let rows = rows.split_whitespace().filter_map(|id| id.parse().ok());
+        rows.map(|id| row(store, id)).collect::<Vec<AnyView>>().into_any()
+    };
     let head = move |by: FleetSort, label: &'static str, class: &'static str| {
         let sorted = move || {
             let is = store.place.with(|place| place.view.sort == by);
@@ -92,7 +118,7 @@ fn table(store: Store) -> AnyView {
             })
         };
         view! {
-            <th scope="col" class=class attr:aria-sort=maybe(sorted)>
+            <th scope="col" class=class aria-sort=maybe(sorted)>
                 <button class="sort" type="button" on:click=click(move |_| store.look(|view| view.sort = by))>
                     {label}
                 </button>
@@ -116,9 +142,7 @@ fn table(store: Store) -> AnyView {
                         <th scope="col" class="hide-narrow">"Runtime"</th>
                     </tr>
                 </thead>
-                <tbody>
-                    <For each=move || order(store) key=|id| *id children=move |id| row(store, id)/>
-                </tbody>
+                <tbody>{part(rows)}</tbody>
             </table>
         </div>
     }
@@ -134,10 +158,7 @@ fn row(store: Store, id: SessionId) -> AnyView {
             pulse.flatten().unwrap_or_else(|| "–".to_owned())
         })
     };
-    let history = Signal::derive(move || {
-        Arc::new(with_row(store, id, |row| row.history_bytes.clone()).unwrap_or_default())
-    });
-    let label = Signal::derive(|| "Live heap over the last two minutes".to_owned());
+    let history = move || with_row(store, id, |row| row.history_bytes.clone()).unwrap_or_default();
     let place = Place::session(id, Tab::Live);
     let href = place.href();
     let open = move |event: web_sys::MouseEvent| {
@@ -168,7 +189,7 @@ fn row(store: Store, id: SessionId) -> AnyView {
                 <div class="cell-sub">{pulse(live_error)}</div>
             </td>
             <td class="num">
-                <Sparkline values=history label=label/>
+                {sparkline(history, "Live heap over the last two minutes")}
                 <div class="cell-sub">{of(growth)}</div>
             </td>
             <td class="num">{pulse(|pulse| format::bytes(pulse.rss_bytes as f64))}</td>

@@ -6,7 +6,7 @@ use super::controls::{filter_box, pause_button, range_picker, time_base, window_
 use super::figures::Figures;
 use super::loss_panel::LossPanel;
 use super::sites::SitesPanel;
-use crate::chart::TimelineChart;
+use crate::chart::{ChartInput, ChartOwner, timeline_chart};
 use crate::format;
 use crate::sampling::amount;
 use crate::store::Store;
@@ -92,7 +92,7 @@ pub(super) fn session_head(store: Store) -> AnyView {
                 type="button"
                 data-testid="sampling-open"
                 title="Q"
-                attr:aria-expanded=text(move || open().to_string())
+                aria-expanded=text(move || open().to_string())
                 on:click=click(move |_| store.look(|view| view.sampling_open = !view.sampling_open))
             >
                 {icon("tune")}
@@ -127,25 +127,39 @@ fn state_words(store: Store) -> String {
 }
 
 pub(super) fn session_timeline(store: Store, height: f64) -> AnyView {
-    let timeline = Signal::derive(move || store.timeline.get());
-    let base = Signal::derive(move || time_base(store));
-    let selection = Signal::derive(move || store.place.with(|place| place.view.selection));
-    let on_selection = Callback::new(move |window: Option<Window>| {
+    let read = move || ChartInput {
+        timeline: store.timeline.get(),
+        base: time_base(store),
+        selection: store.place.with(|place| place.view.selection),
+        live_method: store.figure(|h| h.live.method).unwrap_or(Method::Estimate),
+    };
+    let select = move |window: Option<Window>| {
         store.look(|view| view.selection = window.filter(|window| window.from_ns < window.to_ns));
-    });
-    let live_method = Signal::derive(move || store.figure(|h| h.live.method).unwrap_or(Method::Estimate));
-    let on_width = Callback::new(move |width: u32| {
+    };
+    let tell_width = move |width: u32| {
         if store.points.peek(|points| *points != width) {
             store.points.set(width);
         }
-    });
-    let empty = ViewFn::from(|| view! { <p class="muted">"Waiting for the first tick of this session…"</p> });
-    view! {
-        <div data-testid="timeline">
-            <TimelineChart timeline base selection on_selection live_method height on_width empty/>
-        </div>
-    }
-    .into_any()
+    };
+    let empty = move || {
+        let has_points = store.timeline.with(|timeline| {
+            timeline
+                .as_ref()
+                .is_some_and(|timeline| !timeline.points.is_empty())
+        });
+        if has_points {
+            nothing()
+        } else {
+            view! { <p class="muted">"Waiting for the first tick of this session…"</p> }.into_any()
+        }
+    };
+    let owner = ChartOwner {
+        read: Box::new(read),
+        select: Box::new(select),
+        tell_width: Box::new(tell_width),
+        height,
+    };
+    view! { <div data-testid="timeline">{timeline_chart(owner, part(empty))}</div> }.into_any()
 }
 
 #[component]

@@ -255,7 +255,7 @@ fn rate_field(desk: Desk) -> AnyView {
                 style:--fill=text(fill)
                 disabled=flag(move || !desk.allows_write())
                 prop:value=text(move || desk.step().to_string())
-                attr:aria-valuetext=text(move || format!("one sample per {}", amount(1 << desk.step())))
+                aria-valuetext=text(move || format!("one sample per {}", amount(1 << desk.step())))
                 on:input=input(move |event| {
                     if let Ok(step) = event_target_value(&event).parse() {
                         desk.edit(|draft| draft.set_step(step));

@@ -124,7 +124,7 @@ impl Core {
                 self.fleet_changed = true;
             }
             LinkEvent::Policy(session, policy) => {
-                self.fleet.policy(session, policy);
+                self.fleet.policy(session, *policy);
                 self.fleet_changed = true;
                 self.fleet_not_before_ms = 0;
             }
