@@ -22,6 +22,7 @@ pub mod heaptide;
 pub mod machine;
 pub mod process;
 pub mod sites;
+mod sys;
 pub mod wait;
 
 pub use browser::Browser;

@@ -59,7 +59,7 @@ impl Process {
     /// When it can't be started.
     pub fn start(command: &mut Command) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
-        let mut child = command
+        let mut child = crate::sys::dies_with_us(command)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
