@@ -3,7 +3,7 @@
 //! [`GraphState`] decides; here events reach it and its answers reach the page, once per frame. The canvas
 //! is drawn again only when what it shows has changed; hover, selection and the keyboard's cursor are
 //! elements above it. To assistive software the graph is a tree of which one item at a time is there, the
-//! one under the cursor; the whole tree is in [`FlameTable`](super::FlameTable).
+//! one under the cursor; the whole tree is in its twin, the table.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};

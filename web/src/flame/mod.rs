@@ -37,10 +37,9 @@ pub use paint::paint;
 pub use rows::{FunctionRow, Order, TreeRow, function_rows, opened_to, tree_rows};
 pub use scene::Scene;
 pub use search::{Matches, search};
+pub use state::{Ask, GraphInput, GraphState};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use table::flame_table;
-
-pub use state::{Ask, GraphInput, GraphState};
 pub use table_state::TableState;
 pub use tip::tip;
 pub use words::{describe, metric_word, status};

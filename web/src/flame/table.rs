@@ -33,7 +33,7 @@ const MARKUP: &str = r#"<div class="flame-tools" data-part="tools">
 <tbody role="presentation"><tr class="flame-gap" role="presentation"><td colspan="3" data-part="after"></td></tr></tbody>
 </table></div>"#;
 
-/// Fills its parent. The same properties as [`FlameGraph`](super::FlameGraph)'s.
+/// Fills its parent, like the graph, and takes the same.
 pub fn flame_table(
     read: Box<dyn Fn() -> GraphInput>,
     tell: Rc<dyn Fn(Ask)>,
