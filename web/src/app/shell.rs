@@ -24,7 +24,7 @@ pub fn start(worker: Worker) {
     // The skeleton has done its duty.
     root.set_inner_html("");
     leptos::mount::mount_to(root.unchecked_into(), move || {
-        let store = crate::store::start(worker);
+        let store = crate::store::start(&worker);
         history::listen(store);
         watch_visibility(store);
         let sheet = Sheet::new();

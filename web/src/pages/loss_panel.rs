@@ -15,7 +15,7 @@ pub(super) fn LossPanel(store: Store) -> impl IntoView {
             return view! { <tr><td class="muted" colspan="4">"No report from the collector yet."</td></tr> }
                 .into_any();
         }
-        lines.into_iter().map(row).collect::<Vec<AnyView>>().into_any()
+        lines.iter().map(row).collect::<Vec<AnyView>>().into_any()
     };
     let flaws = move || {
         let list = store.figure(|h| {
@@ -74,7 +74,7 @@ pub(super) fn LossPanel(store: Store) -> impl IntoView {
     }
 }
 
-fn row(line: LossLine) -> AnyView {
+fn row(line: &LossLine) -> AnyView {
     let mut reasons: Vec<String> = line
         .dropped
         .iter()

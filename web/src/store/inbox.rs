@@ -22,7 +22,7 @@ struct Pending {
 const MAX_OTHERS: usize = 64;
 
 /// Makes the store, and ties it to the worker and to the place.
-pub(crate) fn start(worker: Worker) -> Store {
+pub(crate) fn start(worker: &Worker) -> Store {
     let opened = crate::app::history::present();
     let store = Store {
         place: Live::new(opened.place),
@@ -47,7 +47,7 @@ pub(crate) fn start(worker: Worker) -> Store {
         seed: (js_sys::Math::random() * 9e15) as u64,
     });
     ask_for_what_is_shown(store);
-    receive(store, &worker);
+    receive(store, worker);
     store
 }
 

@@ -100,19 +100,19 @@ impl Core {
                         self.damage.note(error.to_string(), bytes);
                         self.damage_changed = true;
                     }
-                    self.views.data_changed();
+                    self.views.data_changed(watched.caught_up);
                 }
             }
             LinkEvent::Missed(missed) => {
                 if let Some(watched) = &mut self.watched {
                     watched.data.missed(missed.from_seq, missed.to_seq);
-                    self.views.data_changed();
+                    self.views.data_changed(watched.caught_up);
                 }
             }
             LinkEvent::CaughtUp => {
                 if let Some(watched) = &mut self.watched {
                     watched.caught_up = true;
-                    self.views.data_changed();
+                    self.views.data_changed(false);
                 }
             }
             LinkEvent::Sessions(sessions) => {

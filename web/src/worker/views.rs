@@ -75,10 +75,17 @@ impl Views {
             show,
             ..Self::default()
         };
-        self.data_changed();
+        self.all_stale();
     }
 
-    pub(super) fn data_changed(&mut self) {
+    /// A view that is held shows the moment that it was held at: once all is read, news don't change it.
+    pub(super) fn data_changed(&mut self, caught_up: bool) {
+        if !(caught_up && self.show.at_ns.is_some()) {
+            self.all_stale();
+        }
+    }
+
+    fn all_stale(&mut self) {
         for due in [&mut self.headline, &mut self.sites, &mut self.flame] {
             due.stale = true;
         }

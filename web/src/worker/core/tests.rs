@@ -196,6 +196,27 @@ fn a_new_question_is_answered_at_once_and_a_hidden_page_gets_none() {
 }
 
 #[test]
+fn a_held_view_is_answered_once_and_keeps_reading() {
+    let mut core = connected();
+    core.page_message(0, show(1, Extra::None));
+    core.socket_message(0, &data(1));
+    core.socket_message(0, &control(FrameKind::CaughtUp, &CaughtUp { last_seq: 1 }));
+    run(&mut core, 0);
+    let held = Show {
+        number: 2,
+        session: Some(ID),
+        at_ns: Some(TICK_NS),
+        ..Show::default()
+    };
+    core.page_message(1, ToWorker::Show(held));
+    assert_eq!(views(&run(&mut core, 1)).len(), 1);
+    core.socket_message(2_000, &data(2));
+    assert!(views(&run(&mut core, 2_000)).is_empty());
+    core.page_message(2_001, show(3, Extra::None));
+    assert_eq!(views(&run(&mut core, 2_001))[0].progress.last_seq, 2);
+}
+
+#[test]
 fn reconnects_behind_what_it_has_and_shows_the_gap() {
     let mut core = connected();
     core.page_message(0, show(1, Extra::None));
