@@ -25,6 +25,8 @@ use tokio::sync::mpsc;
 /// Records taken in one go; the ring is asked again at once if there are more.
 const POLL_RECORDS: usize = 50_000;
 const GAUGES_EVERY_NS: u64 = 250_000_000;
+/// After a longer standstill the ticks that were missed become one.
+const MAX_LATE_TICKS: u64 = 50;
 const SECOND_NS: u64 = 1_000_000_000;
 /// How long the last frames may take to reach the hub. What doesn't arrive stays in the spool.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -91,6 +93,8 @@ struct Watch {
     spool_root: std::path::PathBuf,
     policy_at_start: Policy,
     tick_ns: u64,
+    /// The end of the last tick that was closed.
+    closed_ns: u64,
     page_bytes: u64,
     waiting: Vec<Section>,
     rollup_pacer: Pacer,
@@ -155,6 +159,7 @@ impl Watch {
             spool_root: config.spool_root.clone(),
             policy_at_start: policy,
             tick_ns,
+            closed_ns: now_ns - now_ns % tick_ns,
             page_bytes: rustix::param::page_size() as u64,
             waiting: Vec::new(),
             rollup_pacer: Pacer::new(),
@@ -248,6 +253,14 @@ impl Watch {
             self.second_due_ns = now_ns + SECOND_NS;
             self.every_second(now_ns, tell)?;
         }
+        // What was late is closed tick by tick, so that each sample stays in the one in which it happened.
+        let oldest_ns = end_ns.saturating_sub(MAX_LATE_TICKS * self.tick_ns);
+        let mut next_ns = (self.closed_ns + self.tick_ns).max(oldest_ns);
+        while next_ns < end_ns {
+            self.close(next_ns)?;
+            next_ns += self.tick_ns;
+        }
+        self.closed_ns = end_ns;
         self.close(end_ns)
     }
 
