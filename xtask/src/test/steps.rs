@@ -174,17 +174,17 @@ fn wasm(place: &Place, options: &Options) -> Result<Ended> {
     check(&mut build::bundle_build(place)?)?;
     let runner = format!("{} wasm-test", build::bundle_file(place).display());
     let mut counts = Counts::default();
-    for package in wasm_tested(place)? {
+    let packages = wasm_tests(&place.root)?;
+    if packages.is_empty() {
+        bail!("there are no tests for the browser");
+    }
+    for (package, names) in packages {
         let mut command = rust.cargo(place);
         command.envs(environment(place, options.require_all));
-        command.args([
-            "test",
-            "--no-fail-fast",
-            "--lib",
-            "--tests",
-            "--package",
-            &package,
-        ]);
+        command.args(["test", "--no-fail-fast", "--package", &package]);
+        for name in names {
+            command.args(["--test", &name]);
+        }
         rust.for_wasm(&mut command);
         counts.add(tests(
             command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", &runner),
@@ -325,15 +325,28 @@ fn kind_of(member: &str, name: &str) -> Kind {
     }
 }
 
-/// The packages that have tests for the browser.
-fn wasm_tested(place: &Place) -> Result<Vec<String>> {
+/// The packages that have integration tests for the browser, each with those tests' names.
+fn wasm_tests(root: &Path) -> Result<Vec<(String, Vec<String>)>> {
     let mut packages = Vec::new();
-    for member in members(&place.root)? {
-        let file = place.root.join(&member).join("Cargo.toml");
-        let manifest = fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
-        if manifest.contains("wasm-bindgen-test") {
-            let name = manifest.lines().find_map(|line| line.strip_prefix("name = "));
-            packages.extend(name.map(|name| name.trim_matches('"').to_owned()));
+    for member in members(root)? {
+        let Ok(entries) = fs::read_dir(root.join(&member).join("tests")) else {
+            continue;
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            let for_browser = fs::read_to_string(&path).is_ok_and(|text| text.contains("wasm_bindgen_test"));
+            if for_browser && let Some(name) = path.file_stem().and_then(|name| name.to_str()) {
+                names.push(name.to_owned());
+            }
+        }
+        if !names.is_empty() {
+            let file = root.join(&member).join("Cargo.toml");
+            let manifest =
+                fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
+            let package = manifest.lines().find_map(|line| line.strip_prefix("name = "));
+            let package = package.with_context(|| format!("{} names no package", file.display()))?;
+            packages.push((package.trim_matches('"').to_owned(), names));
         }
     }
     Ok(packages)
