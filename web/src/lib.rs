@@ -5,7 +5,10 @@
 
 #![cfg_attr(
     target_arch = "wasm32",
-    expect(unreachable_pub, reason = "the component macro makes each component's function public")
+    expect(
+        unreachable_pub,
+        reason = "the component macro makes each component's function public"
+    )
 )]
 
 pub mod app;
