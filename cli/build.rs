@@ -54,12 +54,9 @@ fn console(dist: &Path, table: &mut String) -> Result<(), Box<dyn Error>> {
         let immutable = file["immutable"]
             .as_bool()
             .ok_or("manifest.json: a file has no immutable")?;
-        let bytes = file["bytes"]
-            .as_u64()
-            .ok_or("manifest.json: a file has no bytes")?;
         writeln!(
             table,
-            "    Asset {{ path: {path:?}, content_type: {:?}, etag: {:?}, immutable: {immutable}, bytes: {bytes}, \
+            "    Asset {{ path: {path:?}, content_type: {:?}, etag: {:?}, immutable: {immutable}, \
              brotli: include_bytes!({:?}) }},",
             field("content_type")?,
             field("etag")?,

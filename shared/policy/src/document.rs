@@ -199,7 +199,8 @@ mod tests {
             change(&mut policy);
             policy.validate().unwrap_err().to_string()
         };
-        let cases: [(fn(&mut Policy), &str); 6] = [
+        type Break = fn(&mut Policy);
+        let cases: [(Break, &str); 6] = [
             (|p| p.sampling_rate_bytes = Some(1), "sampling rate of 1 bytes"),
             (|p| p.tick_ms = 0, "tick of 0 ms"),
             (|p| p.tiers.hashed_percent = 101, "hashed_percent is 101"),

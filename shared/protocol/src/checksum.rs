@@ -78,7 +78,7 @@ mod tests {
             0xcbf4_3926,
             "the standard's check value"
         );
-        let bytes: Vec<u8> = (0..1_000_u32).map(|index| (index * index >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..1_000_u32).map(|index| ((index * index) >> 3) as u8).collect();
         for length in (0..70).chain([999, 1_000]) {
             let bytes = &bytes[..length];
             assert_eq!(super::sliced::crc32(bytes), super::crc32(bytes), "{length} bytes");
