@@ -69,23 +69,42 @@ impl Control {
     }
 
     /// Follows a rate that the program changed itself. While the program starts, also undoes what its
-    /// `schedinit` did to ours: a program without pprof sets the rate to 0 there.
+    /// `schedinit` did to ours: a program without pprof sets the rate to 0 there. What that made of the
+    /// policy is handed out.
     pub(super) fn follow_rate(
         &mut self,
         target: &Target,
         pipeline: &mut Pipeline,
-    ) -> Result<(), CollectorError> {
+    ) -> Result<Option<PolicyOutcome>, CollectorError> {
         let rate_now = self.program_rate(target);
         let wanted = self.wanted_rate(rate_now).filter(|wanted| *wanted != rate_now);
-        let is_starting = self.is_starting();
-        if let (Some(wanted), Some(rate), true) = (wanted, &mut self.rate, is_starting) {
+        let is_untouched = self.is_starting() && self.policy.revision == 0;
+        if let (Some(wanted), Some(rate), true) = (wanted, &mut self.rate, is_untouched) {
             rate.own_value_is(rate_now);
             rate.write(&target.process, wanted)?;
             pipeline.set_rate(wanted, monotonic_ns());
-        } else {
-            pipeline.set_rate(rate_now, monotonic_ns());
+            return Ok(self.fill_in(wanted, rate_now));
         }
-        Ok(())
+        pipeline.set_rate(rate_now, monotonic_ns());
+        Ok(None)
+    }
+
+    /// A rate that nobody has named becomes part of the policy; otherwise a change of something else would
+    /// take it away.
+    fn fill_in(&mut self, rate_bytes: u64, rate_before_bytes: u64) -> Option<PolicyOutcome> {
+        if self.policy.sampling_rate_bytes == Some(rate_bytes) {
+            return None;
+        }
+        self.policy.sampling_rate_bytes = Some(rate_bytes);
+        Some(PolicyOutcome {
+            timestamp_ns: monotonic_ns(),
+            revision: self.policy.revision,
+            result: PolicyResult::Applied {
+                policy: self.policy.clone(),
+                rate_before_bytes,
+                rate_after_bytes: rate_bytes,
+            },
+        })
     }
 
     /// Whether the program may still be setting itself up.
@@ -93,25 +112,30 @@ impl Control {
         monotonic_ns() < self.started_ns + SETTLE_NS
     }
 
-    /// The start-up policy, which needs no answer.
+    /// The start-up policy, which needs an answer only where it says more than it was told.
     ///
     /// A program that doesn't sample is made to, if that is allowed. One that hasn't run yet is written to
     /// by [`Self::follow_rate`], when it has.
-    pub(super) fn start(&mut self, target: &mut Target, pipeline: &mut Pipeline) -> Result<(), RejectReason> {
+    pub(super) fn start(
+        &mut self,
+        target: &mut Target,
+        pipeline: &mut Pipeline,
+    ) -> Result<Option<PolicyOutcome>, RejectReason> {
         let rate_now = self.program_rate(target);
         let mut policy = self.policy.clone();
-        if target.child.is_none() {
-            policy.sampling_rate_bytes = self.wanted_rate(rate_now);
-        }
+        let wanted = self.wanted_rate(rate_now).filter(|_| target.child.is_none());
+        policy.sampling_rate_bytes = wanted.or(policy.sampling_rate_bytes);
         match decide(&Policy::default(), &policy, Some(rate_now), self.grants) {
             Decision::Apply {
-                policy,
+                mut policy,
                 write_rate_bytes,
             } => {
                 let write = write_rate_bytes.filter(|_| target.child.is_none());
-                self.apply(policy, write, target, pipeline)
+                policy.sampling_rate_bytes = self.policy.sampling_rate_bytes;
+                self.apply(policy, write, target, pipeline)?;
+                Ok(wanted.and_then(|wanted| self.fill_in(wanted, rate_now)))
             }
-            Decision::Ignore => Ok(()),
+            Decision::Ignore => Ok(None),
             Decision::Reject(reason) => Err(reason),
         }
     }

@@ -190,12 +190,15 @@ impl Watch {
         for message in std::mem::take(&mut self.target.warnings) {
             tell(WatchEvent::Warning { message });
         }
-        if let Err(reason) = self.control.start(&mut self.target, &mut self.pipeline) {
-            tell(WatchEvent::Warning {
+        let started = self.control.start(&mut self.target, &mut self.pipeline);
+        self.introduce()?;
+        match started {
+            Ok(outcome) => self.announce(outcome.as_ref(), tell),
+            Err(reason) => tell(WatchEvent::Warning {
                 message: reason.to_string(),
-            });
+            }),
         }
-        self.introduce()
+        Ok(())
     }
 
     /// The first frame of a session.
@@ -243,7 +246,7 @@ impl Watch {
         let now_ns = monotonic_ns();
         let end_ns = now_ns - now_ns % self.tick_ns;
         if self.control.is_starting() {
-            self.control.follow_rate(&self.target, &mut self.pipeline)?;
+            self.follow_rate(tell)?;
         }
         if now_ns >= self.gauges_due_ns {
             self.gauges_due_ns = now_ns + GAUGES_EVERY_NS;
@@ -335,7 +338,7 @@ impl Watch {
     }
 
     fn every_second(&mut self, now_ns: u64, tell: &mut dyn FnMut(WatchEvent)) -> Result<(), CollectorError> {
-        self.control.follow_rate(&self.target, &mut self.pipeline)?;
+        self.follow_rate(tell)?;
         self.target.go.refresh(&self.target.process);
         self.counters = self.target.bpf.counters()?;
         self.waiting.push(Section::Loss(self.loss(now_ns)));
@@ -433,12 +436,10 @@ impl Watch {
             UplinkEvent::Connected { .. } => tell(WatchEvent::HubConnected),
             UplinkEvent::Disconnected { error, .. } => tell(WatchEvent::HubLost { why: error }),
             UplinkEvent::PolicySet(policy) => {
-                if let Some(outcome) = self
+                let outcome = self
                     .control
-                    .propose(&policy, &mut self.target, &mut self.pipeline)
-                {
-                    self.announce(&outcome, tell);
-                }
+                    .propose(&policy, &mut self.target, &mut self.pipeline);
+                self.announce(outcome.as_ref(), tell);
             }
             UplinkEvent::SessionUnknown { .. } => self.start_over("the hub lacks what it once had", tell)?,
             UplinkEvent::SpoolUnreadable { error } => self.start_over(&error, tell)?,
@@ -458,7 +459,14 @@ impl Watch {
         Ok(())
     }
 
-    fn announce(&mut self, outcome: &PolicyOutcome, tell: &mut dyn FnMut(WatchEvent)) {
+    fn follow_rate(&mut self, tell: &mut dyn FnMut(WatchEvent)) -> Result<(), CollectorError> {
+        let outcome = self.control.follow_rate(&self.target, &mut self.pipeline)?;
+        self.announce(outcome.as_ref(), tell);
+        Ok(())
+    }
+
+    fn announce(&mut self, outcome: Option<&PolicyOutcome>, tell: &mut dyn FnMut(WatchEvent)) {
+        let Some(outcome) = outcome else { return };
         let revision = outcome.revision;
         tell(match &outcome.result {
             PolicyResult::Applied { rate_after_bytes, .. } => WatchEvent::PolicyApplied {
