@@ -12,6 +12,7 @@ use heaptide_analysis::views::{MarkKind, Metric, Window};
 use heaptide_e2e::sites::spans;
 use heaptide_e2e::{Build, Console, Go, Hub, Sites, machine, until};
 use heaptide_protocol::SessionId;
+use heaptide_protocol::control::SessionState;
 use rustix::process::Signal;
 use std::path::Path;
 
@@ -142,6 +143,42 @@ fn a_policy_that_can_not_be_had_is_answered_with_the_reason() {
     assert_eq!(watcher.detach(), 0);
 }
 
+/// Where nobody named a rate and the program has none, Heaptide fills in Go's own. It is part of the policy that
+/// consoles start from, so a change of something else keeps it, also after the hub was away.
+#[test]
+fn a_change_of_something_else_keeps_the_rate() {
+    let test = "rate (kept)";
+    let Some(binary) = machine::can_watch(test) else {
+        return;
+    };
+    let Some(program) = Go::V1_22.sites(test, Build::Stripped) else {
+        return;
+    };
+    let mut hub = Hub::start(&binary);
+    let mut sites = idle(&program);
+    let watcher = hub.attach("--allow-rate-write", sites.pid);
+    until_rate(&mut sites, 512 * KIB, "the rate to be written");
+    for addresses in [true, false] {
+        let console = hub.console();
+        console.listed(watcher.session, "the rate in the policy", |summary| {
+            let applied = summary.policy.applied.as_ref();
+            summary.state == SessionState::Live
+                && applied.is_some_and(|policy| policy.sampling_rate_bytes == Some(512 * KIB))
+        });
+        let applied = console.propose(watcher.session, |policy| policy.addresses = addresses);
+        let applied = applied.unwrap();
+        assert_eq!(
+            (applied.addresses, applied.sampling_rate_bytes),
+            (addresses, Some(512 * KIB))
+        );
+        assert_eq!(sites.rate(), 512 * KIB);
+        hub.kill_and_restart();
+    }
+    assert_eq!(watcher.detach(), 0);
+    assert_eq!(sites.rate(), 0);
+    assert_eq!(sites.finish().code, 0);
+}
+
 #[test]
 fn a_console_changes_the_rate_of_samples_and_takes_it_back() {
     let test = "rate (from a console)";
@@ -204,8 +241,8 @@ fn change_and_take_back(binary: &Path, program: &Path, first: u64) {
         assert!(bytes >= 3 * WINDOW_BYTES, "{bytes} bytes in {step:?}");
         let ratio = samples as f64 * rate as f64 / bytes as f64;
         println!(
-            "Go {}: {samples} samples at {rate} bytes, {ratio:.3} of those expected",
-            program.display()
+            "{}: {samples} samples at {rate} bytes, {ratio:.3} of those expected",
+            program.file_name().unwrap_or_default().display()
         );
         // At least 450 samples have 5 % standard error; three of them.
         assert!((0.85..1.15).contains(&ratio), "{ratio} at {rate}");
