@@ -28,7 +28,7 @@ Leaves dist/heaptide, and beside it the parts: dist/heaptide.bpf.o and dist/web/
 ";
 
 /// The profile of the console (root Cargo.toml).
-const WASM_PROFILE: &str = "wasm";
+pub(crate) const WASM_PROFILE: &str = "wasm";
 
 /// JavaScript and WASM together, compressed: 250 KB in the strict reading.
 const BUDGET_BYTES: u64 = 250_000;
@@ -151,10 +151,15 @@ pub(crate) fn wasm_command(place: &Place, rust: &Rust, profile: &str) -> Command
 
 /// Where [`wasm_command`] leaves its result; cargo's folder for the profile `dev` is `debug`.
 pub(crate) fn wasm_result(place: &Place, rust: &Rust, folder: &str) -> PathBuf {
+    wasm_module(place, rust, folder, "heaptide-web")
+}
+
+/// The same for any package that is a module.
+pub(crate) fn wasm_module(place: &Place, rust: &Rust, folder: &str, package: &str) -> PathBuf {
     rust.target_dir(place)
         .join(WASM_TARGET)
         .join(folder)
-        .join("heaptide_web.wasm")
+        .join(format!("{}.wasm", package.replace('-', "_")))
 }
 
 /// The cargo command that builds the program which needs wasm-bindgen and brotli.

@@ -1,0 +1,133 @@
+//! How fast a hub makes frames durable: one collector connection, every frame acknowledged when it is on disk.
+
+use crate::record::{Program, Recordings};
+use crate::report::{Figure, Report, short};
+use crate::sys::process_cpu_ns;
+use crate::tools::Hub;
+use anyhow::{Context as _, Result, bail};
+use heaptide_policy::Policy;
+use heaptide_protocol::control::{Ack, Hello, Open, Role};
+use heaptide_protocol::frame::{encode, encode_control};
+use heaptide_protocol::section::{Section, Sections};
+use heaptide_protocol::{Envelope, Frame, FrameKind, SessionId};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
+
+/// Frames on the way and not yet acknowledged, at most.
+const WINDOW: u64 = 64;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn measure(quick: bool, recordings: &mut Recordings, report: &mut Report) -> Result<()> {
+    let (rounds, frames) = if quick { (2, 100) } else { (5, 500) };
+    let recorded = recordings.get(Program::Sites)?;
+    let start = recorded
+        .iter()
+        .flat_map(|frame| Sections::new(&frame.raw).flatten())
+        .find_map(|section| match section {
+            Section::Start(start) => Some(start),
+            _ => None,
+        })
+        .context("the recording has no start")?;
+    let (mut frame_rates, mut byte_rates, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
+    let mut mean_bytes = 0.0;
+    for round in 0..rounds {
+        let session = SessionId([round as u8 + 1; 16]);
+        let messages: Vec<Vec<u8>> = recorded
+            .iter()
+            .cycle()
+            .zip(1..=frames)
+            .map(|(frame, seq)| encode(Envelope::data(session, seq, seq, seq), &frame.raw))
+            .collect::<Result<_, _>>()?;
+        let bytes: usize = messages.iter().map(Vec::len).sum();
+        mean_bytes = bytes as f64 / messages.len() as f64;
+        let hub = Hub::start()?;
+        let mut socket = connect(&hub)?;
+        let open = Open {
+            signature: start.signature.clone(),
+            capabilities: start.capabilities.clone(),
+            policy: Policy::default(),
+            rate_write_granted: false,
+            first_seq: 1,
+        };
+        socket.send(Message::binary(encode_control(FrameKind::Open, session, &open)?))?;
+        wait_for_ack(&mut socket, 0)?;
+        let cpu_before = process_cpu_ns(hub.process.pid())?;
+        let since = Instant::now();
+        let mut durable = 0;
+        for (message, seq) in messages.into_iter().zip(1..) {
+            socket.write(Message::binary(message))?;
+            if seq >= durable + WINDOW {
+                socket.flush()?;
+                durable = wait_for_ack(&mut socket, durable + 1)?;
+            }
+        }
+        socket.flush()?;
+        wait_for_ack(&mut socket, frames)?;
+        let spent = since.elapsed().as_secs_f64();
+        frame_rates.push(frames as f64 / spent);
+        byte_rates.push(bytes as f64 / 1e6 / spent);
+        cpu.push((process_cpu_ns(hub.process.pid())? - cpu_before) as f64 / 1e3 / frames as f64);
+    }
+    let method = format!(
+        "recorded ticks of {} bytes over one WebSocket, at most {WINDOW} unacknowledged, until the last is \
+         acknowledged as durable",
+        short(mean_bytes)
+    );
+    report.add(Figure::new("hub.frames", "frames/s", &frame_rates, &method));
+    report.add(Figure::new(
+        "hub.bytes",
+        "MB/s",
+        &byte_rates,
+        "the same in bytes of frames",
+    ));
+    report.add(Figure::new(
+        "hub.cpu",
+        "µs/frame",
+        &cpu,
+        "CPU of the hub's process in that time",
+    ));
+    Ok(())
+}
+
+fn connect(hub: &Hub) -> Result<WebSocket<TcpStream>> {
+    let request = format!("ws://{}/ws/collector", hub.address).into_client_request()?;
+    let stream = TcpStream::connect(hub.address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let (mut socket, _) = client::client(request, stream)
+        .ok()
+        .context("the hub opens no WebSocket")?;
+    let hello = Hello {
+        role: Role::Collector,
+        agent: "heaptide-bench".to_owned(),
+        token: None,
+    };
+    socket.send(Message::binary(encode_control(
+        FrameKind::Hello,
+        SessionId::default(),
+        &hello,
+    )?))?;
+    Ok(socket)
+}
+
+/// Waits until everything up to `seq` is durable; returns up to where it is.
+fn wait_for_ack(socket: &mut WebSocket<TcpStream>, seq: u64) -> Result<u64> {
+    loop {
+        let Message::Binary(message) = socket.read()? else {
+            continue;
+        };
+        let frame = Frame::parse(&message)?;
+        match frame.envelope.kind {
+            FrameKind::Ack => {
+                let ack: Ack = frame.control("ack")?;
+                if ack.durable_seq >= seq {
+                    return Ok(ack.durable_seq);
+                }
+            }
+            FrameKind::Refuse => bail!("the hub refuses: {:?}", String::from_utf8_lossy(frame.payload)),
+            _ => {}
+        }
+    }
+}
