@@ -47,13 +47,12 @@ pub fn free_special(ctx: ProbeContext) -> u32 {
     let [special, addr, size_bytes, _] = arch::go_args(&ctx);
     // An unknown kind is sent: a free too many is dropped by the reader, which knows no such object.
     let offset = u64::from(thread.config.special_kind);
-    if offset != 0 {
-        if read_user::<u8>(special + offset)
+    if offset != 0
+        && read_user::<u8>(special + offset)
             .is_some_and(|kind| u32::from(kind) != thread.config.kind_special_profile)
-        {
-            count(Class::Free, Counter::Filtered);
-            return 0;
-        }
+    {
+        count(Class::Free, Counter::Filtered);
+        return 0;
     }
     let record = SampledFree {
         header: header(RecordKind::SampledFree, 0, &thread),
