@@ -37,7 +37,7 @@ impl Watched {
     pub fn current(class: Class) -> Option<Self> {
         let (tgid, tid) = ids();
         // SAFETY: an entry is written whole by the loader; a racing update changes single fields only.
-        let Some(config) = (unsafe { TARGETS.get(&tgid) }) else {
+        let Some(config) = (unsafe { TARGETS.get(tgid) }) else {
             count(class, Counter::Filtered);
             return None;
         };

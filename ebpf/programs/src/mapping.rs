@@ -54,7 +54,7 @@ pub fn mapping_enter(ctx: TracePointContext) -> u32 {
         }
     }
     // A full map evicts, and a refusal shows as an unpaired return.
-    let _ = ENTERED.insert(&thread.tid, &entered, 0);
+    let _ = ENTERED.insert(thread.tid, &entered, 0);
     0
 }
 
@@ -67,14 +67,14 @@ pub fn mapping_exit(ctx: TracePointContext) -> u32 {
     let Some(call) = syscall(&ctx) else {
         return 0;
     };
-    let Some(entered) = ENTERED.get_ptr(&thread.tid) else {
+    let Some(entered) = ENTERED.get_ptr(thread.tid) else {
         count(Class::Mapping, Counter::Seen);
         count(Class::Mapping, Counter::DroppedUnpaired);
         return 0;
     };
     // SAFETY: the verifier has checked the pointer; only this thread writes its entry.
     let (enter_ns, args) = unsafe { ((*entered).enter_ns, (*entered).args) };
-    let _ = ENTERED.remove(&thread.tid);
+    let _ = ENTERED.remove(thread.tid);
 
     // SAFETY: the kernel checks both reads.
     let result = unsafe { ctx.read_at::<i64>(FIRST_WORD) }.unwrap_or(0);
