@@ -32,9 +32,9 @@ fn invariant_1_provenance() {
         let session = heaptide::session_of(&sites.process);
         let console = hub.console();
         console.until_sampling(session, rate);
-        let begin_ns = console.headline(session).span.to_ns;
         sites.go();
         let end = sites.end();
+        let begin_ns = sites.windows()[0].begin_ns;
         assert_eq!(sites.finish().code, 0);
         console.until_ended(session);
         if rate == 1 {
