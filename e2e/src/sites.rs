@@ -77,7 +77,8 @@ impl Sites {
     #[must_use]
     pub fn end(&self) -> ExactEnd {
         let line = until("the program's last window", || {
-            find(&self.process, "end").ok_or_else(|| format!("{} windows", self.windows().len()))
+            find(&self.process, "end")
+                .ok_or_else(|| format!("{} windows; {}", self.windows().len(), self.process.err.text()))
         });
         let site = |field| sites(&line).map(|(name, of)| (name, number(of, field))).collect();
         ExactEnd {
