@@ -10,16 +10,9 @@
 
 mod common;
 
-use common::{Client, Seen, data, session, start, start_with};
+use common::{Client, Seen, data, noise, session, start, start_with};
 use heaptide_protocol::control::{CaughtUp, Missed, MissedReason, Notice};
 use heaptide_protocol::{Frame, FrameKind, SessionId};
-
-/// Bytes that differ from frame to frame.
-fn payload(seq: u64, length: usize) -> Vec<u8> {
-    (0..length as u64)
-        .map(|n| (n.wrapping_mul(31) ^ seq.wrapping_mul(7919)) as u8)
-        .collect()
-}
 
 /// Reads until `last_seq`, checking that each frame comes once, in order and unchanged.
 async fn read_all(mut console: Client, id: SessionId, after_seq: u64, last_seq: u64, length: usize) -> u64 {
@@ -33,7 +26,7 @@ async fn read_all(mut console: Client, id: SessionId, after_seq: u64, last_seq: 
         match envelope.kind {
             FrameKind::Data => {
                 assert_eq!(envelope.seq, next_seq);
-                assert_eq!(bytes, data(id, next_seq, &payload(next_seq, length)));
+                assert_eq!(bytes, data(id, next_seq, &noise(next_seq, length)));
                 next_seq += 1;
             }
             FrameKind::CaughtUp => {
@@ -72,7 +65,7 @@ async fn late_consoles_get_every_frame_once_while_frames_come_in() {
     let mut readers = Vec::new();
     let mut acked = 0;
     for seq in 1..=FRAMES {
-        collector.data(id, seq, &payload(seq, LENGTH)).await;
+        collector.data(id, seq, &noise(seq, LENGTH)).await;
         if seq % 300 == 1 {
             // From the start, and from somewhere in the middle; some of it not durable yet.
             for after_seq in [0, seq / 2, seq] {
@@ -172,7 +165,7 @@ async fn invariant_6_a_slow_console_is_told_what_it_missed_and_ingest_goes_on() 
     let _: CaughtUp = slow.expect(FrameKind::CaughtUp).await;
     // 38 MB while the console reads nothing: far more than sockets hold. Each is acknowledged in turn.
     for seq in 1..=FRAMES {
-        collector.data(id, seq, &payload(seq, LENGTH)).await;
+        collector.data(id, seq, &noise(seq, LENGTH)).await;
         collector.acked(seq).await;
     }
     let mut next_seq = 1;
@@ -183,7 +176,7 @@ async fn invariant_6_a_slow_console_is_told_what_it_missed_and_ingest_goes_on() 
         };
         match envelope.kind {
             FrameKind::Data => {
-                assert_eq!(bytes, data(id, next_seq, &payload(next_seq, LENGTH)));
+                assert_eq!(bytes, data(id, next_seq, &noise(next_seq, LENGTH)));
                 got += 1;
                 next_seq += 1;
             }
@@ -224,9 +217,13 @@ async fn a_session_list_too_long_for_a_frame_is_shortened_and_counted() {
     let mut console = hub.console().await;
     let mut collector = hub.collector().await;
     let mut open = common::open(1);
-    // 60 kB each, so 20 of them exceed a frame.
-    open.signature.command_line = (0..60).map(|n| n.to_string().repeat(500)).collect();
     for number in 1..=40 {
+        // 60 kB each, all different, so that 20 of them exceed a frame, and a compressed one by far.
+        let text: String = noise(number.into(), 60_000)
+            .into_iter()
+            .map(|byte| char::from(b'!' + byte % 90))
+            .collect();
+        open.signature.command_line = vec![text];
         collector.control(FrameKind::Open, session(number), &open).await;
         let _: heaptide_protocol::control::Ack = collector.expect(FrameKind::Ack).await;
     }

@@ -207,6 +207,30 @@ fn a_rate_change_drops_the_forced_samples_and_weighs_later_ones_anew() {
 }
 
 #[test]
+fn a_sample_taken_before_its_rate_was_noticed_is_weighed_by_it_or_left_out() {
+    let mut pipeline = pipeline(every_event(), 0);
+    alloc(&mut pipeline, 110, 1, 0xa, 64);
+    pipeline.set_rate(4096, 115);
+    alloc(&mut pipeline, 120, 1, 0xb, 64);
+    alloc(&mut pipeline, 121, 1, 0xc, 64);
+    let output = pipeline.close_tick(200);
+    let rates: Vec<_> = table(&output)
+        .births
+        .iter()
+        .map(|birth| (birth.allotment.rate_index, birth.count))
+        .collect();
+    assert_eq!(rates, [(1, 2)], "{:?}", table(&output).rates_bytes);
+    assert_eq!(dropped(&pipeline, DropReason::RateChange), 1);
+    // Off again, and nothing known of what came after: it can't be weighed.
+    pipeline.set_rate(0, 210);
+    alloc(&mut pipeline, 220, 1, 0xd, 64);
+    alloc(&mut pipeline, 221, 1, 0xe, 64);
+    let output = pipeline.close_tick(300);
+    assert_eq!(table(&output).births, []);
+    assert_eq!(dropped(&pipeline, DropReason::RateChange), 3);
+}
+
+#[test]
 fn a_rate_change_leaves_births_in_their_tick_and_a_rate_that_returns_keeps_its_index() {
     let mut pipeline = pipeline(Tiers::default(), 512);
     alloc(&mut pipeline, 310, 1, 0xa, 64);

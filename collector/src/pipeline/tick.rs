@@ -277,11 +277,17 @@ impl Pipeline {
         self.in_force.drain(..past.saturating_sub(1));
     }
 
+    /// The rate of a moment. Go takes no sample at rate 0, so one that comes then was taken at the rate that
+    /// was noticed only after it.
     fn rate_index_at(&self, timestamp_ns: u64) -> u32 {
-        let mut newest_first = self.in_force.iter().rev();
-        newest_first
-            .find(|(from_ns, _)| *from_ns <= timestamp_ns)
-            .map_or(0, |(_, index)| *index)
+        let since = self
+            .in_force
+            .iter()
+            .rposition(|(from_ns, _)| *from_ns <= timestamp_ns)
+            .unwrap_or(0);
+        let rates = self.in_force.get(since..).unwrap_or_default();
+        let sampling = rates.iter().find(|(_, index)| self.rate_of(*index) != 0);
+        sampling.or(rates.first()).map_or(0, |(_, index)| *index)
     }
 
     fn rate_of(&self, index: u32) -> u64 {
@@ -304,8 +310,12 @@ impl Pipeline {
                 if self.is_forced(timestamp_ns, thread_id) {
                     return self.books.dropped(EventClass::Allocation, DropReason::RateChange);
                 }
-                self.newest_sample_ns = timestamp_ns;
                 let rate_index = self.rate_index_at(timestamp_ns);
+                if self.rate_of(rate_index) == 0 {
+                    // Nobody can say how many bytes it stands for.
+                    return self.books.dropped(EventClass::Allocation, DropReason::RateChange);
+                }
+                self.newest_sample_ns = timestamp_ns;
                 let allotment = Allotment {
                     stack,
                     heap_tag: TAG_GO_HEAP,

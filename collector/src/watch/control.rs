@@ -81,8 +81,10 @@ impl Control {
         let is_untouched = self.is_starting() && self.policy.revision == 0;
         if let (Some(wanted), Some(rate), true) = (wanted, &mut self.rate, is_untouched) {
             rate.own_value_is(rate_now);
+            // From before the write on, so that no sample falls between the two.
+            let at_ns = monotonic_ns();
             rate.write(&target.process, wanted)?;
-            pipeline.set_rate(wanted, monotonic_ns());
+            pipeline.set_rate(wanted, at_ns);
             return Ok(self.fill_in(wanted, rate_now));
         }
         pipeline.set_rate(rate_now, monotonic_ns());
@@ -201,6 +203,8 @@ impl Control {
         let failed = |error: CollectorError| RejectReason::WriteFailed {
             detail: error.to_string(),
         };
+        // From before the write on, so that no sample falls between the two.
+        let at_ns = monotonic_ns();
         if let Some(rate) = &mut self.rate {
             let undo = policy.sampling_rate_bytes.is_none() && rate.written_bytes().is_some();
             if let Some(bytes) = write_rate_bytes {
@@ -215,7 +219,7 @@ impl Control {
             .set_enabled(target.process.pid(), classes)
             .map_err(|error| failed(CollectorError::from(error)))?;
         pipeline.set_policy(policy.tiers, policy.addresses);
-        pipeline.set_rate(self.program_rate(target), monotonic_ns());
+        pipeline.set_rate(self.program_rate(target), at_ns);
         self.policy = policy;
         Ok(())
     }

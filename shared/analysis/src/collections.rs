@@ -22,16 +22,22 @@ const STW_REASONS: [&str; 12] = [
     "stop trace",
 ];
 
+/// Counts since the start of the session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CollectionTotals {
+    pub(crate) cycles: u64,
+    pub(crate) pauses: u64,
+    pub(crate) pause_total_ns: u64,
+    pub(crate) pause_longest_ns: u64,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Collections {
     cycles: Vec<GcCycle>,
     pauses: Vec<Pause>,
     /// Begin time and reason of the pause under way: Go stops the world for one at a time.
     stopping: Option<(u64, u32)>,
-    pub(crate) cycle_count: u64,
-    pub(crate) pause_count: u64,
-    pub(crate) pause_total_ns: u64,
-    pub(crate) pause_longest_ns: u64,
+    pub(crate) totals: CollectionTotals,
     pub(crate) trimmed: u64,
 }
 
@@ -41,7 +47,7 @@ impl Collections {
         let at = event.timestamp_ns;
         match event.kind {
             EventKind::GcStart => {
-                self.cycle_count += 1;
+                self.totals.cycles += 1;
                 self.cycles.push(GcCycle {
                     begin_ns: at,
                     end_ns: None,
@@ -85,9 +91,9 @@ impl Collections {
 
     fn pause(&mut self, begin_ns: u64, end_ns: u64, reason: u32) {
         let length_ns = end_ns - begin_ns;
-        self.pause_count += 1;
-        self.pause_total_ns += length_ns;
-        self.pause_longest_ns = self.pause_longest_ns.max(length_ns);
+        self.totals.pauses += 1;
+        self.totals.pause_total_ns += length_ns;
+        self.totals.pause_longest_ns = self.totals.pause_longest_ns.max(length_ns);
         let reason_text = STW_REASONS.get(reason as usize).copied().unwrap_or("other");
         self.pauses.push(Pause {
             begin_ns,
@@ -142,12 +148,13 @@ mod tests {
             collections.apply(&event(kind, at, reason));
         }
         assert_eq!(
-            (
-                collections.pause_count,
-                collections.pause_total_ns,
-                collections.pause_longest_ns
-            ),
-            (2, 7, 4)
+            collections.totals,
+            CollectionTotals {
+                cycles: 1,
+                pauses: 2,
+                pause_total_ns: 7,
+                pause_longest_ns: 4
+            }
         );
         let all = Window {
             from_ns: 0,

@@ -10,7 +10,6 @@ const LIMIT: u32 = 2_000;
 /// FNV-1a over the postcard bytes of all views, over the whole span and over its middle third.
 pub fn digest(session: &Session) -> u64 {
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-    hash.add(&session.headline());
     let span = session.span();
     let third = (span.to_ns - span.from_ns) / 3;
     let middle = Window {
@@ -18,6 +17,7 @@ pub fn digest(session: &Session) -> u64 {
         to_ns: span.to_ns - third,
     };
     for window in [span, middle] {
+        hash.add(&session.headline_at(window.to_ns));
         hash.add(&session.timeline(&TimelineQuery {
             window,
             points: POINTS,

@@ -111,26 +111,35 @@ impl Session {
         self.missing_since_ns.get_or_insert(self.last_ns);
     }
 
+    /// The figures of the newest moment.
     pub fn headline(&self) -> Headline {
+        self.headline_at(u64::MAX)
+    }
+
+    /// The figures as they were at a moment. What is known of the newest moment only (the sampling rate in
+    /// force, the collector's cost, losses) is told as it is now.
+    pub fn headline_at(&self, at_ns: u64) -> Headline {
         let rate_bytes = self.sampling_rate_bytes();
         let span = self.span();
-        let now = self.ticks.as_ref().map(Ticks::last).unwrap_or_default();
+        let at_ns = at_ns.clamp(span.from_ns, span.to_ns);
+        let now = self
+            .ticks
+            .as_ref()
+            .map(|ticks| ticks.before(ticks.index_up(at_ns)))
+            .unwrap_or_default();
         let live_tally = now.born.minus(&now.died);
         let live = live_tally.bytes_figure(rate_bytes);
-        let (rate_window, born, died) = self.recent(span);
+        let (rate_window, born, died) = self.recent(at_ns);
         let seconds = (rate_window.to_ns - rate_window.from_ns).max(1) as f64 / 1e9;
-        let census = |gauge| {
-            self.gauges
-                .get(&gauge)
-                .map(|value| *value as f64)
-                .map(|value| Figure {
-                    value,
-                    low: value,
-                    high: value,
-                    method: Method::Census,
-                })
+        let census = |bytes: Option<u64>| {
+            bytes.map(|bytes| bytes as f64).map(|value| Figure {
+                value,
+                low: value,
+                high: value,
+                method: Method::Census,
+            })
         };
-        let rss = census(Gauge::RSS_BYTES);
+        let rss = census(now.rss_bytes);
         let (hops, flaws) = self
             .loss
             .as_ref()
@@ -146,7 +155,7 @@ impl Session {
             span,
             live,
             rss,
-            pss: census(Gauge::PSS_BYTES),
+            pss: census(now.pss_bytes),
             untracked: rss.map(|rss| Figure {
                 value: rss.value - live.value,
                 low: rss.value - live.high,
@@ -159,10 +168,10 @@ impl Session {
             sampling_rate_bytes: rate_bytes,
             samples: now.born.samples.unsigned_abs(),
             live_samples: live_tally.samples.unsigned_abs(),
-            gc_cycles: self.collections.cycle_count,
-            pauses: self.collections.pause_count,
-            pause_total_ns: self.collections.pause_total_ns,
-            pause_longest_ns: self.collections.pause_longest_ns,
+            gc_cycles: now.collections.cycles,
+            pauses: now.collections.pauses,
+            pause_total_ns: now.collections.pause_total_ns,
+            pause_longest_ns: now.collections.pause_longest_ns,
             collector_cpu_permille: self.cost_permille,
             collector_rss_bytes: self.gauges.get(&Gauge::COLLECTOR_RSS_BYTES).copied(),
             dropped,
@@ -247,6 +256,10 @@ impl Session {
             Section::Events(batch) => {
                 self.events += batch.len() as u64;
                 batch.iter().for_each(|event| self.collections.apply(&event));
+                // A tick's events come behind its lifetime rows.
+                if let Some(ticks) = &mut self.ticks {
+                    ticks.reach(0).collections = self.collections.totals;
+                }
             }
             Section::Gauges(gauges) => self.apply_gauges(&gauges),
             Section::Loss(report) => self.loss = Some(report),
@@ -380,16 +393,21 @@ impl Session {
         })
     }
 
-    fn recent(&self, span: Window) -> (Window, Tally, Tally) {
+    /// What was allocated and freed in the last moments before `at_ns`.
+    fn recent(&self, at_ns: u64) -> (Window, Tally, Tally) {
         let Some(ticks) = &self.ticks else {
-            return (span, Tally::default(), Tally::default());
+            let window = Window {
+                from_ns: at_ns,
+                to_ns: at_ns,
+            };
+            return (window, Tally::default(), Tally::default());
         };
-        let first = ticks.index(span.to_ns.saturating_sub(RATE_WINDOW_NS));
-        let (before, now) = (ticks.before(first), ticks.last());
+        let first = ticks.index(at_ns.saturating_sub(RATE_WINDOW_NS));
+        let (before, now) = (ticks.before(first), ticks.before(ticks.index_up(at_ns)));
         let from_ns = ticks.origin_ns + u64::from(first) * ticks.tick_ns;
         let window = Window {
             from_ns,
-            to_ns: span.to_ns,
+            to_ns: at_ns,
         };
         (window, now.born.minus(&before.born), now.died.minus(&before.died))
     }

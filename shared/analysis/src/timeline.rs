@@ -1,5 +1,6 @@
 //! Per-tick sums and gauges, from which headline figures and the timeline come.
 
+use crate::collections::CollectionTotals;
 use crate::estimate::Tally;
 use crate::views::{TimelinePoint, TimelineQuery, Window};
 
@@ -13,6 +14,7 @@ pub(crate) struct Tick {
     pub(crate) died: Tally,
     pub(crate) rss_bytes: Option<u64>,
     pub(crate) pss_bytes: Option<u64>,
+    pub(crate) collections: CollectionTotals,
 }
 
 #[derive(Debug)]

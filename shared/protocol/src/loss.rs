@@ -48,7 +48,8 @@ pub enum DropReason {
     LiveTableFull,
     /// A free of an object whose allocation was not seen, or was sampled before Heaptide came.
     UnmatchedFree,
-    /// The forced first sample on each P after a rate change.
+    /// The forced first sample on each P after a rate change, and a sample whose rate is not known because
+    /// the program changed it itself.
     RateChange,
     SpoolFull,
     /// Programs interrupted each other too deeply on one CPU.

@@ -119,7 +119,10 @@ impl Views {
         let span = data.span();
         let range = self.show.range.window(span, self.show.at_ns);
         if self.headline.is_due(began_ms) {
-            let headline: Headline = data.headline();
+            let headline: Headline = self
+                .show
+                .at_ns
+                .map_or_else(|| data.headline(), |at_ns| data.headline_at(at_ns));
             update.headline = Some(headline);
             update.timeline = Some(data.timeline(&TimelineQuery {
                 window: range,
