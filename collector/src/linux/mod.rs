@@ -3,6 +3,7 @@
 pub mod bpf;
 mod gauges;
 mod go;
+pub(crate) mod memory;
 mod process;
 pub mod rate;
 mod signature;

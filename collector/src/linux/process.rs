@@ -112,6 +112,11 @@ impl Process {
         Ok(u64::from_le_bytes(bytes))
     }
 
+    /// Fills `bytes` from its memory. Reading stops nothing.
+    pub(crate) fn read_memory(&self, address: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.memory.read_exact_at(bytes, address)
+    }
+
     pub fn mapped_parts(&self) -> io::Result<Vec<MappedPart>> {
         let text = fs::read_to_string(format!("/proc/{}/maps", self.pid))?;
         Ok(text.lines().filter_map(parse_mapping).collect())

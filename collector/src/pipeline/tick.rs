@@ -223,6 +223,13 @@ impl Pipeline {
         });
     }
 
+    /// The id of a stack that was read and not probed: leaf first, all but perhaps the first return addresses.
+    pub(crate) fn intern_read(&mut self, pcs: &[u64], symbols: &mut dyn Symbolize) -> Option<StackId> {
+        (!pcs.is_empty())
+            .then(|| self.stacks.intern(pcs.iter().copied(), false, symbols))
+            .flatten()
+    }
+
     /// Bytes of the ring that were no record.
     pub fn malformed(&mut self, _error: &AbiError) {
         self.books.dropped(EventClass::Allocation, DropReason::Malformed);

@@ -230,7 +230,12 @@ fn classes_of(sources: Sources) -> ClassSet {
     let classes = [
         (sources.sampled_heap, &[Class::Alloc, Class::Free][..]),
         (sources.gc, &[Class::Gc, Class::Stw]),
+        (sources.gc_work, &[Class::GcWork]),
         (sources.mappings, &[Class::Mapping]),
+        (sources.huge_pages, &[Class::HugePage]),
+        (sources.page_faults_one_in != 0, &[Class::PageFault]),
+        (sources.scheduling, &[Class::OffCpu]),
+        (sources.goroutine_events, &[Class::Goroutine]),
     ];
     classes
         .into_iter()

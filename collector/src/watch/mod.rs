@@ -4,6 +4,7 @@ mod attach;
 mod connect;
 mod control;
 mod outgoing;
+pub(crate) mod readers;
 mod run;
 
 pub use attach::Target;

@@ -4,6 +4,7 @@ use super::attach::Target;
 use super::connect::{Connection, connect, new_session_id};
 use super::control::Control;
 use super::outgoing::Outgoing;
+use super::readers::{ReadContext, Readers};
 use super::{StopRequest, WatchConfig, WatchEvent};
 use crate::CollectorError;
 use crate::linux::bpf::{Class, ClassSet, Counters, decode};
@@ -97,6 +98,7 @@ struct Watch {
     closed_ns: u64,
     page_bytes: u64,
     waiting: Vec<Section>,
+    readers: Readers,
     rollup_pacer: Pacer,
     gauges_due_ns: u64,
     second_due_ns: u64,
@@ -162,6 +164,7 @@ impl Watch {
             closed_ns: now_ns - now_ns % tick_ns,
             page_bytes: rustix::param::page_size() as u64,
             waiting: Vec::new(),
+            readers: Readers::new(Vec::new()),
             rollup_pacer: Pacer::new(),
             gauges_due_ns: 0,
             second_due_ns: 0,
@@ -256,6 +259,7 @@ impl Watch {
             self.second_due_ns = now_ns + SECOND_NS;
             self.every_second(now_ns, tell)?;
         }
+        self.read(now_ns, tell);
         // What was late is closed tick by tick, so that each sample stays in the one in which it happened.
         let oldest_ns = end_ns.saturating_sub(MAX_LATE_TICKS * self.tick_ns);
         let mut next_ns = (self.closed_ns + self.tick_ns).max(oldest_ns);
@@ -302,6 +306,21 @@ impl Watch {
                 break;
             }
         }
+    }
+
+    /// Lets the readers of memory and `/proc` look, where one of them is due.
+    fn read(&mut self, now_ns: u64, tell: &mut dyn FnMut(WatchEvent)) {
+        let mut context = ReadContext {
+            now_ns,
+            policy: self.control.policy(),
+            process: &self.target.process,
+            go: &mut self.target.go,
+            pipeline: &mut self.pipeline,
+        };
+        let sections = self.readers.run(&mut context, &mut |message| {
+            tell(WatchEvent::Warning { message });
+        });
+        self.waiting.extend(sections);
     }
 
     fn read_gauges(&mut self, now_ns: u64) {
@@ -392,8 +411,15 @@ impl Watch {
     fn loss(&self, timestamp_ns: u64) -> LossReport {
         let classes = [
             (EventClass::Allocation, &[Class::Alloc, Class::Free][..]),
-            (EventClass::GarbageCollection, &[Class::Gc, Class::Stw]),
-            (EventClass::Mapping, &[Class::Mapping]),
+            (EventClass::Goroutine, &[Class::Goroutine]),
+            (
+                EventClass::GarbageCollection,
+                &[Class::Gc, Class::Stw, Class::GcWork, Class::OffCpu],
+            ),
+            (
+                EventClass::Mapping,
+                &[Class::Mapping, Class::HugePage, Class::PageFault],
+            ),
         ];
         let kernel = classes.map(|(class, of)| {
             let sum = of

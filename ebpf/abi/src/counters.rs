@@ -17,15 +17,38 @@ pub enum Class {
     Stw = 3,
     /// Mapping system calls.
     Mapping = 4,
+    /// Goroutines: created, exited, stack grown.
+    Goroutine = 5,
+    /// Mark assists and sweeps by goroutines that allocate.
+    GcWork = 6,
+    /// Huge pages put together, or not.
+    HugePage = 7,
+    /// Page faults, one in so many.
+    PageFault = 8,
+    /// Threads that waited for a processor.
+    OffCpu = 9,
+    /// Allocations in an exact window, which are counted and not sent.
+    Exact = 10,
 }
 
 /// How many classes there are.
-pub const CLASS_COUNT: u32 = 5;
+pub const CLASS_COUNT: u32 = 11;
 
 impl Class {
     /// All classes, in the order of their numbers.
-    pub const ALL: [Self; CLASS_COUNT as usize] =
-        [Self::Alloc, Self::Free, Self::Gc, Self::Stw, Self::Mapping];
+    pub const ALL: [Self; CLASS_COUNT as usize] = [
+        Self::Alloc,
+        Self::Free,
+        Self::Gc,
+        Self::Stw,
+        Self::Mapping,
+        Self::Goroutine,
+        Self::GcWork,
+        Self::HugePage,
+        Self::PageFault,
+        Self::OffCpu,
+        Self::Exact,
+    ];
 
     /// Its bit in [`TargetConfig::enabled`](crate::TargetConfig::enabled).
     #[must_use]

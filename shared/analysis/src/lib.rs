@@ -9,6 +9,7 @@ mod flame;
 mod lifetimes;
 pub mod order;
 pub mod parity;
+pub mod report;
 mod session;
 mod symbols;
 mod timeline;

@@ -12,7 +12,10 @@ use crate::views::{
     Window,
 };
 use heaptide_protocol::control::{PolicyOutcome, PolicyResult};
+use heaptide_protocol::exact::ExactWindow;
 use heaptide_protocol::gauges::{Gauge, Gauges};
+use heaptide_protocol::goroutines::GoroutineCensus;
+use heaptide_protocol::ledger::{Ledger, Regions};
 use heaptide_protocol::lifetimes::LifetimeTable;
 use heaptide_protocol::loss::{DropReason, LossReport};
 use heaptide_protocol::section::{EndReason, Section, Sections, SessionStart};
@@ -24,15 +27,19 @@ use std::collections::BTreeMap;
 const RATE_WINDOW_NS: u64 = 2_000_000_000;
 const MAX_MARKS: usize = 1_000;
 const MAX_GAPS: usize = 1_000;
+/// The newest of each.
+const MAX_CENSUSES: usize = 200;
+const MAX_EXACT: usize = 20;
+const MAX_LEDGERS: usize = 2_000;
 
 #[derive(Debug, Default)]
 pub struct Session {
     start: Option<SessionStart>,
-    symbols: Symbols,
-    lifetimes: Lifetimes,
-    ticks: Option<Ticks>,
-    collections: Collections,
-    gauges: BTreeMap<Gauge, u64>,
+    pub(crate) symbols: Symbols,
+    pub(crate) lifetimes: Lifetimes,
+    pub(crate) ticks: Option<Ticks>,
+    pub(crate) collections: Collections,
+    pub(crate) gauges: BTreeMap<Gauge, u64>,
     /// Collector CPU time and when it was read: now, and about a second before.
     cost: [Option<(u64, u64)>; 2],
     cost_permille: Option<u32>,
@@ -49,6 +56,10 @@ pub struct Session {
     clock_held: u64,
     scratch: Vec<u8>,
     missing_since_ns: Option<u64>,
+    pub(crate) censuses: Vec<GoroutineCensus>,
+    pub(crate) exact: Vec<ExactWindow>,
+    pub(crate) ledgers: Vec<Ledger>,
+    pub(crate) regions: Option<Regions>,
 }
 
 impl Session {
@@ -269,6 +280,10 @@ impl Session {
                 self.mark(end.timestamp_ns, MarkKind::Ended { how: how.clone() });
                 self.ended = Some(how);
             }
+            Section::Goroutines(census) => push_bounded(&mut self.censuses, census, MAX_CENSUSES),
+            Section::Exact(window) => push_bounded(&mut self.exact, window, MAX_EXACT),
+            Section::Ledger(ledger) => push_bounded(&mut self.ledgers, ledger, MAX_LEDGERS),
+            Section::Regions(regions) => self.regions = Some(regions),
             Section::Unknown { .. } => {}
         }
         Ok(())

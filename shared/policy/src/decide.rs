@@ -41,6 +41,8 @@ pub enum RejectReason {
     NoSampledHeap,
     #[error("writing MemProfileRate failed: {detail}")]
     WriteFailed { detail: String },
+    #[error("{what} can't be had here: {why}")]
+    Unavailable { what: String, why: String },
 }
 
 /// Decides on `proposed`, given the policy in force and the rate that the program has now.

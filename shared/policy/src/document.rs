@@ -18,14 +18,45 @@ pub struct Policy {
     /// Length of an aggregation tick.
     pub tick_ms: u32,
     pub budget: Budget,
+    /// A window in which every allocation is counted; each new number starts one.
+    pub exact: Option<ExactRequest>,
+    /// Each new number asks Go's own leak detector to look with the next collection, which writes one byte
+    /// to the program; 0 never does.
+    pub leak_check: u32,
 }
 
-/// Which classes of events are observed.
+/// What is observed, and how often that which is read and not probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sources {
+    /// Probes on Go's sampled path: each sample with its stack, each free.
     pub sampled_heap: bool,
+    /// Go's own heap profile (`runtime.mbuckets`) read from the process's memory, without a probe.
+    pub bucket_heap: bool,
     pub gc: bool,
+    /// Mark assists and sweeps by goroutines that allocate: hot in a program that is short of memory.
+    pub gc_work: bool,
     pub mappings: bool,
+    /// Huge pages put together or not (`huge_memory:*` tracepoints).
+    pub huge_pages: bool,
+    /// One page fault in so many is sent; 0 is none.
+    pub page_faults_one_in: u32,
+    /// Time that threads of the program wait for a processor.
+    pub scheduling: bool,
+    /// Time between two censuses of all goroutines; 0 is never.
+    pub goroutine_census_ms: u32,
+    /// Creation with its whole stack, exit and stack growth of each goroutine.
+    pub goroutine_events: bool,
+    /// Time between two ledgers of resident memory; 0 is never.
+    pub ledger_ms: u32,
+}
+
+/// A window of exact counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExactRequest {
+    pub number: u32,
+    pub seconds: u16,
+    /// It stops itself when the probes take more than so many thousandths of a core from the program.
+    pub max_cost_permille: u16,
 }
 
 /// Which allocations are worth an event row of their own; the rest is only in the per-tick lifetime rows.
@@ -70,6 +101,31 @@ pub enum PolicyError {
     Cpu { got: u32 },
     #[error("spool of {got} bytes is out of range: expected {min} to {max}")]
     Spool { got: u64, min: u64, max: u64 },
+    #[error("{what} every {got} ms is out of range: expected 0 (never) or {min} to {max}")]
+    Period {
+        what: ReadKind,
+        got: u32,
+        min: u32,
+        max: u32,
+    },
+    #[error("an exact window of {got} s is out of range: expected 1 to {max}")]
+    ExactLength { got: u16, max: u16 },
+}
+
+/// What is read now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReadKind {
+    GoroutineCensus,
+    Ledger,
+}
+
+impl std::fmt::Display for ReadKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::GoroutineCensus => "a goroutine census",
+            Self::Ledger => "a ledger",
+        })
+    }
 }
 
 impl Policy {
@@ -80,6 +136,9 @@ impl Policy {
     pub const MAX_TICK_MS: u32 = 10_000;
     pub const MIN_SPOOL_BYTES: u64 = 1 << 20;
     pub const MAX_SPOOL_BYTES: u64 = 1 << 36;
+    pub const MIN_PERIOD_MS: u32 = 100;
+    pub const MAX_PERIOD_MS: u32 = 3_600_000;
+    pub const MAX_EXACT_SECONDS: u16 = 60;
 
     /// Checks every bound; the first one broken is returned.
     pub fn validate(&self) -> Result<(), PolicyError> {
@@ -122,6 +181,27 @@ impl Policy {
                 max: Self::MAX_SPOOL_BYTES,
             });
         }
+        for (what, got) in [
+            (ReadKind::GoroutineCensus, self.sources.goroutine_census_ms),
+            (ReadKind::Ledger, self.sources.ledger_ms),
+        ] {
+            if got != 0 && !(Self::MIN_PERIOD_MS..=Self::MAX_PERIOD_MS).contains(&got) {
+                return Err(PolicyError::Period {
+                    what,
+                    got,
+                    min: Self::MIN_PERIOD_MS,
+                    max: Self::MAX_PERIOD_MS,
+                });
+            }
+        }
+        if let Some(exact) = self.exact
+            && !(1..=Self::MAX_EXACT_SECONDS).contains(&exact.seconds)
+        {
+            return Err(PolicyError::ExactLength {
+                got: exact.seconds,
+                max: Self::MAX_EXACT_SECONDS,
+            });
+        }
         Ok(())
     }
 }
@@ -149,6 +229,8 @@ impl Default for Policy {
             addresses: false,
             tick_ms: 100,
             budget: Budget::default(),
+            exact: None,
+            leak_check: 0,
         }
     }
 }
@@ -157,8 +239,16 @@ impl Default for Sources {
     fn default() -> Self {
         Self {
             sampled_heap: true,
+            bucket_heap: false,
             gc: true,
+            gc_work: false,
             mappings: true,
+            huge_pages: true,
+            page_faults_one_in: 0,
+            scheduling: false,
+            goroutine_census_ms: 5_000,
+            goroutine_events: false,
+            ledger_ms: 10_000,
         }
     }
 }
@@ -200,13 +290,24 @@ mod tests {
             policy.validate().unwrap_err().to_string()
         };
         type Break = fn(&mut Policy);
-        let cases: [(Break, &str); 6] = [
+        let cases: [(Break, &str); 8] = [
             (|p| p.sampling_rate_bytes = Some(1), "sampling rate of 1 bytes"),
             (|p| p.tick_ms = 0, "tick of 0 ms"),
             (|p| p.tiers.hashed_percent = 101, "hashed_percent is 101"),
             (|p| p.tiers.hashed_from_bytes = 2 << 20, "lies above"),
             (|p| p.budget.collector_cpu_permille = 0, "thousandths of a core"),
             (|p| p.budget.spool_bytes = 0, "spool of 0 bytes"),
+            (|p| p.sources.ledger_ms = 1, "a ledger every 1 ms"),
+            (
+                |p| {
+                    p.exact = Some(ExactRequest {
+                        number: 1,
+                        seconds: 0,
+                        max_cost_permille: 100,
+                    });
+                },
+                "window of 0 s",
+            ),
         ];
         for (change, expected) in cases {
             let got = with(change);

@@ -6,8 +6,11 @@ use crate::control::PolicyOutcome;
 use crate::dictionary::Dictionary;
 use crate::error::ProtocolError;
 use crate::events::EventBatch;
+use crate::exact::ExactWindow;
 use crate::frame::from_postcard;
 use crate::gauges::Gauges;
+use crate::goroutines::GoroutineCensus;
+use crate::ledger::{Ledger, Regions};
 use crate::lifetimes::LifetimeTable;
 use crate::loss::LossReport;
 use crate::session::{Capability, PlatformSignature};
@@ -26,6 +29,10 @@ pub enum SectionKind {
     Loss = 6,
     PolicyOutcome = 7,
     End = 8,
+    Goroutines = 9,
+    Exact = 10,
+    Ledger = 11,
+    Regions = 12,
 }
 
 /// A decoded section. A section of a kind that this version doesn't know is skipped by its length.
@@ -39,6 +46,10 @@ pub enum Section {
     Loss(LossReport),
     PolicyOutcome(PolicyOutcome),
     End(SessionEnd),
+    Goroutines(GoroutineCensus),
+    Exact(ExactWindow),
+    Ledger(Ledger),
+    Regions(Regions),
     Unknown { kind: u8, bytes: usize },
 }
 
@@ -92,6 +103,10 @@ impl SectionWriter {
             Section::Loss(value) => self.push_postcard(SectionKind::Loss, value),
             Section::PolicyOutcome(value) => self.push_postcard(SectionKind::PolicyOutcome, value),
             Section::End(value) => self.push_postcard(SectionKind::End, value),
+            Section::Goroutines(value) => self.push_postcard(SectionKind::Goroutines, value),
+            Section::Exact(value) => self.push_postcard(SectionKind::Exact, value),
+            Section::Ledger(value) => self.push_postcard(SectionKind::Ledger, value),
+            Section::Regions(value) => self.push_postcard(SectionKind::Regions, value),
             Section::Lifetimes(table) => {
                 self.body.clear();
                 table.encode(&mut self.body);
@@ -160,6 +175,10 @@ impl<'a> Sections<'a> {
             6 => Section::Loss(from_postcard(body, "loss section")?),
             7 => Section::PolicyOutcome(from_postcard(body, "policy section")?),
             8 => Section::End(from_postcard(body, "end section")?),
+            9 => Section::Goroutines(from_postcard(body, "goroutines section")?),
+            10 => Section::Exact(from_postcard(body, "exact section")?),
+            11 => Section::Ledger(from_postcard(body, "ledger section")?),
+            12 => Section::Regions(from_postcard(body, "regions section")?),
             kind => Section::Unknown { kind, bytes: length },
         })
     }

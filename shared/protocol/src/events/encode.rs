@@ -144,7 +144,7 @@ impl EventBatch {
     fn put_others(&self, out: &mut Vec<u8>) {
         let kinds = self.heads.iter().map(|head| head & 0x0f);
         let kinds: Vec<u8> = kinds.filter(|kind| *kind >= FIRST_OTHER).collect();
-        for wanted in FIRST_OTHER..=EventKind::Brk as u8 {
+        for wanted in FIRST_OTHER..=EventKind::LAST as u8 {
             let rows = kinds.iter().zip(&self.others);
             let rows: Vec<&OtherRow> = rows
                 .filter(|(kind, _)| **kind == wanted)

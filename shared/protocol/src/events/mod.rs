@@ -26,6 +26,11 @@ pub enum EventKind {
     Mremap = 8,
     Madvise = 9,
     Brk = 10,
+    PageFault = 11,
+    HugePage = 12,
+    Goroutine = 13,
+    GcWork = 14,
+    OffCpu = 15,
 }
 
 /// One event, put together from the columns.
@@ -67,6 +72,13 @@ pub enum EventBody {
 /// | `Mremap` | new length | result | old length |
 /// | `Madvise` | length | address | advice |
 /// | `Brk` | 0 | new break | 0 |
+/// | `PageFault` | pages that it stands for (1 in N is sent) | address | `error_code` of the fault |
+/// | `HugePage` | bytes | address | [`HugePageDetail`] |
+/// | `Goroutine` | stack bytes before (growth) | stack bytes after (growth) | [`GoroutineDetail`] |
+/// | `GcWork` | length, ns; the event is at its end | 0 | [`GcWorkDetail`] |
+/// | `OffCpu` | length, ns; the event is at its end | 0 | [`OffCpuDetail`] |
+///
+/// A `Goroutine` event names the goroutine in `goroutine_id`; at its creation the stack is the creator's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OtherRow {
     pub size_bytes: u64,
@@ -76,6 +88,43 @@ pub struct OtherRow {
     /// `None` if no stack was taken.
     pub stack: Option<StackId>,
     pub heap_tag: TagId,
+}
+
+/// `detail` of [`EventKind::HugePage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum HugePageDetail {
+    /// khugepaged or `MADV_COLLAPSE` put a huge page in the place of small ones.
+    Collapsed = 0,
+    /// It tried and could not.
+    CollapseFailed = 1,
+}
+
+/// `detail` of [`EventKind::Goroutine`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum GoroutineDetail {
+    Created = 0,
+    Exited = 1,
+    StackGrown = 2,
+}
+
+/// `detail` of [`EventKind::GcWork`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum GcWorkDetail {
+    /// A goroutine marked instead of running, because it allocated (`gcAssistAlloc`).
+    Assist = 0,
+    /// A goroutine swept before it could allocate (`deductSweepCredit`).
+    Sweep = 1,
+}
+
+/// `detail` of [`EventKind::OffCpu`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum OffCpuDetail {
+    /// Runnable, and others ran: the machine or the cgroup's quota had no room.
+    Preempted = 0,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -244,6 +293,9 @@ impl EventBatch {
 }
 
 impl EventKind {
+    /// The one with the highest number.
+    pub const LAST: Self = Self::OffCpu;
+
     pub fn from_wire(number: u8) -> Option<Self> {
         Some(match number {
             0 => Self::Alloc,
@@ -257,6 +309,11 @@ impl EventKind {
             8 => Self::Mremap,
             9 => Self::Madvise,
             10 => Self::Brk,
+            11 => Self::PageFault,
+            12 => Self::HugePage,
+            13 => Self::Goroutine,
+            14 => Self::GcWork,
+            15 => Self::OffCpu,
             _ => return None,
         })
     }

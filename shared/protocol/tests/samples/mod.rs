@@ -6,8 +6,11 @@ use heaptide_policy::{Policy, RejectReason};
 use heaptide_protocol::control::*;
 use heaptide_protocol::dictionary::*;
 use heaptide_protocol::events::*;
+use heaptide_protocol::exact::*;
 use heaptide_protocol::frame::{encode, encode_control};
 use heaptide_protocol::gauges::*;
+use heaptide_protocol::goroutines::*;
+use heaptide_protocol::ledger::*;
 use heaptide_protocol::lifetimes::*;
 use heaptide_protocol::loss::*;
 use heaptide_protocol::section::*;
@@ -111,7 +114,7 @@ pub(crate) fn batch() -> EventBatch {
         stack: Some(StackId(2)),
         heap_tag: TagId(1),
     };
-    for number in EventKind::GcStart as u8..=EventKind::Brk as u8 {
+    for number in EventKind::GcStart as u8..=EventKind::LAST as u8 {
         let kind = EventKind::from_wire(number).unwrap();
         let stack = row.stack.filter(|_| number % 2 == 0);
         batch.push(
@@ -223,7 +226,87 @@ pub(crate) fn sections() -> Vec<Section> {
             timestamp_ns: 11,
             reason: EndReason::Signalled { signal: 9 },
         }),
+        Section::Goroutines(census()),
+        Section::Exact(exact()),
+        Section::Ledger(Ledger {
+            timestamp_ns: 13,
+            took_ns: 14,
+            rss_bytes: 1 << 30,
+            rss_after_bytes: (1 << 30) + 4096,
+            remainder_bytes: -8192,
+            lines: vec![LedgerLine {
+                kind: LedgerKind::GO_HEAP_IN_USE,
+                bytes: 1 << 29,
+            }],
+        }),
+        Section::Regions(Regions {
+            timestamp_ns: 15,
+            rows: vec![Region {
+                start: 0xc000_0000_00,
+                end: 0xc000_4000_00,
+                kind: LedgerKind::GO_HEAP_IN_USE,
+                permissions: "rw-p".into(),
+                name: "[anon: Go: heap]".into(),
+                rss_bytes: 1 << 22,
+                anon_huge_bytes: 1 << 21,
+                swap_bytes: 0,
+                lazy_free_bytes: 4096,
+                flags: "hg".into(),
+                stack: Some(StackId(0)),
+            }],
+            other_regions: 7,
+            other_rss_bytes: 70_000,
+        }),
     ]
+}
+
+fn census() -> GoroutineCensus {
+    GoroutineCensus {
+        timestamp_ns: 16,
+        took_ns: 17,
+        goroutines: 12,
+        dead: 3,
+        torn: 1,
+        ungrouped: 0,
+        groups: vec![GoroutineGroup {
+            creator: Some(StackId(0)),
+            creator_is_whole: true,
+            entry: None,
+            wait: Some(StackId(0)),
+            state: GoroutineState::Waiting,
+            wait_reason: "chan receive".into(),
+            count: 11,
+            stack_bytes: 11 << 11,
+            oldest_seen_ns: 5,
+            ages: vec![1, 0, 10],
+        }],
+    }
+}
+
+fn exact() -> ExactWindow {
+    ExactWindow {
+        number: 1,
+        from_ns: 18,
+        to_ns: 19,
+        ended_by: ExactEnd::Cost,
+        probes: 18,
+        objects: 50_018,
+        bytes: 1 << 24,
+        objects_without_row: 0,
+        runtime_objects: Some(50_018),
+        rows: vec![ExactRow {
+            stack: Some(StackId(0)),
+            type_name: "main.node".into(),
+            class_bytes: 48,
+            objects: 50_000,
+            bytes: 50_000 * 48,
+        }],
+        phase: Some(SamplingPhase {
+            rate_bytes: 524_288,
+            bins: vec![3, 4, 2, 5],
+            bytes: 9 << 20,
+        }),
+    }
 }
 
 fn outcome() -> PolicyOutcome {
