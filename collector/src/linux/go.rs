@@ -107,6 +107,17 @@ impl GoTarget {
         })
     }
 
+    /// Sites of programs that are attached on demand: all of them, or why not.
+    pub(crate) fn sites(&self, programs: &[Program]) -> Result<Vec<ProbePoint>, String> {
+        programs
+            .iter()
+            .map(|program| {
+                probe_point(*program, ProbePoint::find(&self.binary, *program))
+                    .map_err(|why| format!("{}: {why}", program.symbol()))
+            })
+            .collect()
+    }
+
     /// Reads the map again if it proved to be old. Not otherwise: the kernel holds a lock of the process
     /// while it writes its map out.
     pub fn refresh(&mut self, process: &Process) {

@@ -1,6 +1,7 @@
 //! Linux: the kernel's own events, and what uprobes in a Go program show.
 
 pub mod bpf;
+mod cgroup;
 mod gauges;
 mod go;
 pub(crate) mod memory;
@@ -13,6 +14,7 @@ pub use go::{GoTarget, ProbePlan};
 pub use process::{MappedPart, Process, Stat};
 pub use signature::{monotonic_ns, unix_ns};
 
+pub(crate) use cgroup::CpuStat;
 pub(crate) use gauges::{Pacer, cheap, own, own_cpu_ns, rollup};
 pub(crate) use go::capabilities;
 pub(crate) use process::describe_status;

@@ -2,6 +2,7 @@
 //! a dictionary, lifetime rows, event rows and books that balance.
 
 mod books;
+mod kernel;
 mod live;
 mod stacks;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One tick after the other: records come in, sections come out.
 
 use super::books::Books;
+use super::kernel;
 use super::live::{Inserted, LiveObject, LiveTable};
 use super::stacks::{StackTable, Symbolize};
 use super::{TAG_GO_HEAP, TAG_MAP_ANONYMOUS, TAG_MAP_FILE, TAG_MAP_HUGETLB, TAG_MAP_UNKNOWN, TAGS};
@@ -211,9 +212,18 @@ impl Pipeline {
                     row: OtherRow { stack, ..row },
                 }
             }
-            ref other => match self.collection_row(other) {
-                Some((kind, row)) => PendingWhat::Other { kind, row },
-                None => return self.books.used(EventClass::GarbageCollection),
+            ref other => match kernel::row(record) {
+                Some((kind, row, stack)) => {
+                    let stack = stack.and_then(|stack| self.intern(&stack, symbols));
+                    PendingWhat::Other {
+                        kind,
+                        row: OtherRow { stack, ..row },
+                    }
+                }
+                None => match self.collection_row(other) {
+                    Some((kind, row)) => PendingWhat::Other { kind, row },
+                    None => return self.books.used(EventClass::GarbageCollection),
+                },
             },
         };
         self.pending.push(Pending {
@@ -350,12 +360,7 @@ impl Pipeline {
                     .dropped(EventClass::Allocation, DropReason::UnmatchedFree),
             },
             PendingWhat::Other { kind, row } => {
-                let class = if kind < EventKind::Mmap {
-                    EventClass::GarbageCollection
-                } else {
-                    EventClass::Mapping
-                };
-                self.books.used(class);
+                self.books.used(kernel::class_of(kind));
                 self.event(timestamp_ns, thread_id, kind, EventBody::Other(row));
             }
         }

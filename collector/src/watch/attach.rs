@@ -1,6 +1,7 @@
 //! From a pid or a command to a program with probes in it.
 
 use super::TargetChoice;
+use super::kernel::KernelClasses;
 use crate::CollectorError;
 use crate::linux::bpf::{
     BpfError, BpfOptions, BpfSession, ClassSet, Program, TargetSpec, mount_tracefs, tracefs_path,
@@ -17,6 +18,7 @@ pub struct Target {
     pub(super) go: GoTarget,
     pub(super) plan: ProbePlan,
     pub(super) bpf: BpfSession,
+    pub(super) kernel: KernelClasses,
     pub(super) child: Option<Child>,
     pub(super) signature: PlatformSignature,
     pub(super) capabilities: Vec<Capability>,
@@ -82,7 +84,9 @@ impl Target {
             .and_then(|address| process.read_word(address).ok());
         let capabilities = linux::capabilities(&plan, mappings, rate);
         let signature = linux::signature(&process, &go);
+        let kernel = KernelClasses::new(process.pid(), go.sites(&Program::GC_WORK));
         Ok(Self {
+            kernel,
             process,
             go,
             plan,

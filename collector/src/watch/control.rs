@@ -135,6 +135,12 @@ impl Control {
                 let write = write_rate_bytes.filter(|_| target.child.is_none());
                 policy.sampling_rate_bytes = self.policy.sampling_rate_bytes;
                 self.apply(policy, write, target, pipeline)?;
+                // Nobody asked for these in particular, so what can't be had is only told.
+                let refused = target.follow_classes(&self.policy.sources);
+                let told = refused
+                    .into_iter()
+                    .map(|refused| format!("{} are not observed: {}", refused.what, refused.why));
+                target.warnings.extend(told);
                 Ok(wanted.and_then(|wanted| self.fill_in(wanted, rate_now)))
             }
             Decision::Ignore => Ok(None),
@@ -168,7 +174,7 @@ impl Control {
             Decision::Apply {
                 policy,
                 write_rate_bytes,
-            } => match self.apply(policy, write_rate_bytes, target, pipeline) {
+            } => match self.carry_out(policy, write_rate_bytes, target, pipeline) {
                 Ok(()) => PolicyResult::Applied {
                     policy: self.policy.clone(),
                     rate_before_bytes: before,
@@ -191,6 +197,43 @@ impl Control {
         self.rate
             .as_mut()
             .map_or(Ok(()), |rate| rate.restore(&target.process))
+    }
+
+    fn carry_out(
+        &mut self,
+        policy: Policy,
+        write_rate_bytes: Option<u64>,
+        target: &mut Target,
+        pipeline: &mut Pipeline,
+    ) -> Result<(), RejectReason> {
+        self.follow_classes(&policy, target)?;
+        let applied = self.apply(policy, write_rate_bytes, target, pipeline);
+        if applied.is_err() {
+            let _ = target.follow_classes(&self.policy.sources);
+        }
+        applied
+    }
+
+    /// What a proposal turns on must be had, or it is refused and everything stays as it was.
+    fn follow_classes(&self, proposed: &Policy, target: &mut Target) -> Result<(), RejectReason> {
+        let before = &self.policy.sources;
+        let mut refused = target.follow_classes(&proposed.sources);
+        if refused.is_empty() {
+            return Ok(());
+        }
+        // What could not be had before either is no reason.
+        let old = target.follow_classes(before);
+        refused.retain(|new| old.iter().all(|old| old.what != new.what));
+        match refused.pop() {
+            Some(refused) => Err(RejectReason::Unavailable {
+                what: refused.what.to_owned(),
+                why: refused.why,
+            }),
+            None => {
+                let _ = target.follow_classes(&proposed.sources);
+                Ok(())
+            }
+        }
     }
 
     fn apply(

@@ -3,6 +3,7 @@
 mod attach;
 mod connect;
 mod control;
+mod kernel;
 mod outgoing;
 pub(crate) mod readers;
 mod run;

@@ -135,6 +135,8 @@ impl Watch {
             target.warnings.push(reason.to_string());
         }
         let policy = control.policy().clone();
+        let kernel = target.kernel.capabilities(&policy.sources);
+        target.capabilities.extend(kernel);
         let tick_ns = u64::from(policy.tick_ms) * 1_000_000;
         let pipeline = Pipeline::new(
             PipelineConfig {
@@ -194,6 +196,9 @@ impl Watch {
             tell(WatchEvent::Warning { message });
         }
         let started = self.control.start(&mut self.target, &mut self.pipeline);
+        for message in std::mem::take(&mut self.target.warnings) {
+            tell(WatchEvent::Warning { message });
+        }
         self.introduce()?;
         match started {
             Ok(outcome) => self.announce(outcome.as_ref(), tell),
@@ -341,6 +346,7 @@ impl Watch {
         self.rss_bytes = find(&values, Gauge::RSS_BYTES);
         self.cost.rss_bytes = find(&own, Gauge::COLLECTOR_RSS_BYTES);
         values.extend(own);
+        values.extend(self.target.kernel_gauges());
         let more = [
             (
                 Gauge::SAMPLING_RATE_BYTES,
@@ -561,6 +567,9 @@ impl Watch {
         // Each fails only if there was nothing to take off.
         let _ = bpf.set_enabled(pid, ClassSet::NONE);
         bpf.detach_mappings();
+        for class in Class::ALL {
+            bpf.detach_class(class);
+        }
         let _ = bpf.detach(pid);
     }
 

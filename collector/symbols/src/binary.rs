@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::buildinfo::BuildInfo;
+use crate::bytes::tail;
 use crate::elf::Elf;
 use crate::error::SymbolError;
 use crate::globals::{
@@ -160,6 +161,28 @@ impl<B: AsRef<[u8]>> GoBinary<B> {
     /// [`SymbolError::NoCall`] beside those of [`Self::probe_site`].
     pub fn call_site(&self, in_function: &str, callee: &str) -> Result<ProbeSite, SymbolError> {
         let function = self.require(in_function)?;
+        let offset = self.call_from(&function, 0, callee)?;
+        self.site(&function, offset, ProbeInstruction::CallRel32)
+    }
+
+    /// The first direct CALL of `callee` behind the first one of `after`, in order of addresses.
+    ///
+    /// # Errors
+    /// [`SymbolError::NoCall`] beside those of [`Self::probe_site`].
+    pub fn call_site_behind(
+        &self,
+        in_function: &str,
+        after: &str,
+        callee: &str,
+    ) -> Result<ProbeSite, SymbolError> {
+        let function = self.require(in_function)?;
+        let first = self.call_from(&function, 0, after)?;
+        let offset = self.call_from(&function, first + 1, callee)?;
+        self.site(&function, offset, ProbeInstruction::CallRel32)
+    }
+
+    /// Offset of the first CALL of `callee` at `from` or behind it.
+    fn call_from(&self, function: &Function<'_>, from: u64, callee: &str) -> Result<u64, SymbolError> {
         self.require(callee)?;
         let targets: Vec<u64> = self
             .functions_named(callee)
@@ -167,13 +190,15 @@ impl<B: AsRef<[u8]>> GoBinary<B> {
             .map(|f| f.entry_vaddr)
             .collect();
         let code = self
-            .code(&function)
+            .code(function)
             .ok_or_else(|| self.outside("code of a function", function.entry_vaddr))?;
-        let offset = call_in(code, function.entry_vaddr, &targets).ok_or_else(|| SymbolError::NoCall {
-            function: in_function.to_owned(),
-            callee: callee.to_owned(),
-        })?;
-        self.site(&function, offset, ProbeInstruction::CallRel32)
+        tail(code, from)
+            .and_then(|code| call_in(code, function.entry_vaddr + from, &targets))
+            .map(|offset| from + offset)
+            .ok_or_else(|| SymbolError::NoCall {
+                function: function.name.to_owned(),
+                callee: callee.to_owned(),
+            })
     }
 
     /// Address of `runtime.MemProfileRate` (an int): from the symbol table, else from the

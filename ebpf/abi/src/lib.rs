@@ -12,13 +12,17 @@
 
 mod config;
 mod counters;
+mod kernel;
 mod record;
 
 pub use config::{TARGETS_MAX, TargetConfig};
 pub use counters::{CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters};
+pub use kernel::{
+    HUGE_LAYOUT_WORDS, HugeLayout, KERNEL_CONFIG_WORDS, KernelConfig, SUMS_WORDS, Sums, fault_chance,
+};
 pub use record::{
-    Header, MAX_STACK_FRAMES, Mapping, RECORD_MAX_BYTES, RecordKind, Registers, SampledAlloc, SampledFree,
-    SyscallKind, flags,
+    GcWork, Header, HugePage, MAX_STACK_FRAMES, Mapping, PageFault, RECORD_MAX_BYTES, RecordKind, Registers,
+    SampledAlloc, SampledFree, SyscallKind, Wait, flags,
 };
 
 /// Names of the maps and of the read-only variables in the object file.
@@ -29,6 +33,12 @@ pub mod maps {
     pub const TARGETS: &str = "TARGETS";
     /// Per-CPU array of [`ClassCounters`](crate::ClassCounters), indexed by [`Class`](crate::Class).
     pub const COUNTERS: &str = "COUNTERS";
+    /// Hash map from thread group id to [`KernelConfig`](crate::KernelConfig).
+    pub const KERNEL: &str = "KERNEL";
+    /// Hash map from thread group id to [`Sums`](crate::Sums).
+    pub const SUMS: &str = "SUMS";
+    /// Array of one [`HugeLayout`](crate::HugeLayout).
+    pub const HUGE_LAYOUT: &str = "HUGE_LAYOUT";
     /// Device and inode of the pid namespace in which ids are told; 0 means the first namespace.
     pub const PID_NS_DEV: &str = "PID_NS_DEV";
     /// See [`PID_NS_DEV`].
@@ -55,4 +65,22 @@ pub mod programs {
     pub const MAPPING_ENTER: &str = "mapping_enter";
     /// tracepoint, `syscalls:sys_exit_*` of the mapping calls.
     pub const MAPPING_EXIT: &str = "mapping_exit";
+    /// uprobe, the first `CALL nanotime1` in Go `runtime.gcAssistAlloc1`.
+    pub const GC_ASSIST_BEGIN: &str = "gc_assist_begin";
+    /// uprobe, the `CALL nanotime1` behind `CALL gcDrainN` in Go `runtime.gcAssistAlloc1`.
+    pub const GC_ASSIST_END: &str = "gc_assist_end";
+    /// uprobe, the `CALL sweepone` in Go `runtime.deductSweepCredit`.
+    pub const GC_SWEEP_BEGIN: &str = "gc_sweep_begin";
+    /// uprobe, the `CALL (*activeSweep).end` in Go `runtime.sweepone`.
+    pub const GC_SWEEP_END: &str = "gc_sweep_end";
+    /// tracepoint, `exceptions:page_fault_user`.
+    pub const PAGE_FAULT: &str = "page_fault";
+    /// tracepoint, `huge_memory:mm_khugepaged_scan_pmd`.
+    pub const HUGE_SCAN: &str = "huge_scan";
+    /// tracepoint, `syscalls:sys_enter_madvise`, for the address of what is put together.
+    pub const HUGE_MADVISE: &str = "huge_madvise";
+    /// tracepoint, `sched:sched_switch`.
+    pub const SCHED_SWITCH: &str = "sched_switch";
+    /// tracepoint, `sched:sched_wakeup`.
+    pub const SCHED_WAKEUP: &str = "sched_wakeup";
 }

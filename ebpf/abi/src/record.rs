@@ -43,6 +43,16 @@ pub enum RecordKind {
     StwEndWakep = 7,
     /// [`Mapping`]: a mapping system call returned.
     Mapping = 8,
+    /// [`PageFault`]: a page was touched that was not there, or not like that.
+    PageFault = 20,
+    /// [`HugePage`]: the kernel tried to put a huge page in the place of small ones.
+    HugePage = 21,
+    /// [`GcWork`]: a goroutine marked, because it allocated.
+    GcAssist = 22,
+    /// [`GcWork`]: a goroutine swept a span, because it wanted to allocate.
+    GcSweep = 23,
+    /// [`Wait`]: a thread was runnable and waited for a processor.
+    Wait = 24,
 }
 
 impl RecordKind {
@@ -58,6 +68,11 @@ impl RecordKind {
             6 => Self::StwEnd,
             7 => Self::StwEndWakep,
             8 => Self::Mapping,
+            20 => Self::PageFault,
+            21 => Self::HugePage,
+            22 => Self::GcAssist,
+            23 => Self::GcSweep,
+            24 => Self::Wait,
             _ => return None,
         })
     }
@@ -199,4 +214,55 @@ pub struct Mapping {
     /// Word at the user stack pointer. A return address when the call was made by a function without a
     /// frame, as Go's and libc's wrappers are; anything at all otherwise.
     pub caller_pc: u64,
+}
+
+/// A page fault in user mode, one of those that were drawn. The stack's first frame is the instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct PageFault {
+    /// Kind, time, thread.
+    pub header: Header,
+    /// Address that was touched.
+    pub addr: u64,
+    /// The processor's error code (Intel SDM 3A, 4.7): bit 0 the page is there, bit 1 a write.
+    pub error_code: u64,
+    /// Faults that it stands for.
+    pub one_in: u64,
+}
+
+/// The kernel tried to put a huge page in the place of small ones. `header.tid` is 0 if no thread of the process
+/// itself asked for it, and then there is no stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct HugePage {
+    /// Kind, time, thread.
+    pub header: Header,
+    /// Where the huge page is or would be, 0 if not known.
+    pub addr: u64,
+    /// The kernel's `enum scan_result`.
+    pub status: u32,
+    /// 1 if there is a huge page now.
+    pub succeeded: u32,
+}
+
+/// A goroutine worked for the collector; `header.ts_ns` is the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct GcWork {
+    /// Kind, time, thread.
+    pub header: Header,
+    /// Goroutine, 0 if none.
+    pub goid: u64,
+    /// `CLOCK_MONOTONIC` in nanoseconds.
+    pub begin_ns: u64,
+}
+
+/// A thread was runnable and waited for a processor; `header.ts_ns` is the time at which it got one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Wait {
+    /// Kind, time, thread.
+    pub header: Header,
+    /// `CLOCK_MONOTONIC` in nanoseconds.
+    pub begin_ns: u64,
 }

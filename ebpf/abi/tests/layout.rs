@@ -6,8 +6,9 @@
 use core::mem::offset_of;
 
 use heaptide_ebpf_abi::{
-    CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters, Header, Mapping, RECORD_MAX_BYTES, RecordKind,
-    Registers, SampledAlloc, SampledFree, SyscallKind, TargetConfig,
+    CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters, GcWork, HUGE_LAYOUT_WORDS, Header, HugeLayout,
+    HugePage, KERNEL_CONFIG_WORDS, KernelConfig, Mapping, PageFault, RECORD_MAX_BYTES, RecordKind, Registers,
+    SUMS_WORDS, SampledAlloc, SampledFree, Sums, SyscallKind, TargetConfig, Wait, fault_chance,
 };
 
 macro_rules! layout {
@@ -29,6 +30,20 @@ fn layout_is_golden() {
         Mapping = 104 {
             header @ 0, syscall @ 24, reserved @ 28, enter_ns @ 32, args @ 40, result @ 88, caller_pc @ 96,
         }
+        PageFault = 48 { header @ 0, addr @ 24, error_code @ 32, one_in @ 40 }
+        HugePage = 40 { header @ 0, addr @ 24, status @ 32, succeeded @ 36 }
+        GcWork = 40 { header @ 0, goid @ 24, begin_ns @ 32 }
+        Wait = 32 { header @ 0, begin_ns @ 24 }
+        KernelConfig = 40 {
+            armed_ns @ 0, wait_min_ns @ 8, work_min_ns @ 16, faults_one_in @ 24, fault_chance @ 32,
+        }
+        Sums = 56 {
+            faults @ 0, waits @ 8, wait_ns @ 16, assists @ 24, assist_ns @ 32, sweeps @ 40, sweep_ns @ 48,
+        }
+        HugeLayout = 40 {
+            status_at @ 0, succeeded @ 4, nothing @ 8, mm_owner @ 12, task_tgid @ 16, task_thread_pid @ 20,
+            pid_numbers @ 24, upid_ns @ 28, ns_inum @ 32, upid_bytes @ 36,
+        }
         TargetConfig = 24 {
             enabled @ 0, kind_special_profile @ 4, g_goid @ 8, g_m @ 12, m_curg @ 16, special_kind @ 20,
         }
@@ -42,6 +57,16 @@ fn layout_is_golden() {
     }
     assert_eq!(RECORD_MAX_BYTES, 1120);
     assert_eq!(size_of::<ClassCounters>(), COUNTER_WORDS * 8);
+    assert_eq!(size_of::<KernelConfig>(), KERNEL_CONFIG_WORDS * 8);
+    assert_eq!(size_of::<Sums>(), SUMS_WORDS * 8);
+    assert_eq!(size_of::<HugeLayout>(), HUGE_LAYOUT_WORDS * 4);
+}
+
+#[test]
+fn one_fault_in_so_many() {
+    for (one_in, chance) in [(0, 0), (1, u64::from(u32::MAX)), (2, (1 << 31) - 1), (u32::MAX, 0)] {
+        assert_eq!(fault_chance(one_in), chance, "one in {one_in}");
+    }
 }
 
 #[test]
@@ -55,6 +80,31 @@ fn words_follow_the_fields() {
         special_kind: 6,
     };
     assert_eq!(config.to_words(), [1, 2, 3, 4, 5, 6]);
+
+    let config = KernelConfig {
+        armed_ns: 1,
+        wait_min_ns: 2,
+        work_min_ns: 3,
+        faults_one_in: 4,
+        fault_chance: 5,
+    };
+    assert_eq!(config.to_words(), [1, 2, 3, 4, 5]);
+    let sums = Sums::from_words([1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!((sums.faults, sums.waits, sums.wait_ns), (1, 2, 3));
+    assert_eq!((sums.assists, sums.assist_ns, sums.sweeps, sums.sweep_ns), (4, 5, 6, 7));
+    let layout = HugeLayout {
+        status_at: 1,
+        succeeded: 2,
+        nothing: 3,
+        mm_owner: 4,
+        task_tgid: 5,
+        task_thread_pid: 6,
+        pid_numbers: 7,
+        upid_ns: 8,
+        ns_inum: 9,
+        upid_bytes: 10,
+    };
+    assert_eq!(layout.to_words(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
 
     let counters = ClassCounters::from_words([1, 2, 3, 4, 5, 6, 7, 8, 9]);
     assert_eq!(
@@ -76,7 +126,7 @@ fn numbers_round_trip() {
             assert_eq!(kind as u16, raw);
         }
     }
-    assert_eq!((0..=u16::MAX).filter_map(RecordKind::from_u16).count(), 8);
+    assert_eq!((0..=u16::MAX).filter_map(RecordKind::from_u16).count(), 13);
     for call in SyscallKind::ALL {
         assert_eq!(SyscallKind::from_u32(call as u32), Some(call));
     }

@@ -36,6 +36,12 @@ impl Watched {
     #[inline(always)]
     pub fn current(class: Class) -> Option<Self> {
         let (tgid, tid) = ids();
+        Self::of(tgid, tid, class)
+    }
+
+    /// A thread by its ids; counts it if it is not to be told of.
+    #[inline(always)]
+    pub fn of(tgid: u32, tid: u32, class: Class) -> Option<Self> {
         // SAFETY: an entry is written whole by the loader; a racing update changes single fields only.
         let Some(config) = (unsafe { TARGETS.get(tgid) }) else {
             count(class, Counter::Filtered);
@@ -47,11 +53,26 @@ impl Watched {
         }
         Some(Self { tgid, tid, config })
     }
+
+    /// As [`Self::current`] where almost every hit is of another process, so that not even counting it is cheap.
+    #[inline(always)]
+    pub fn current_uncounted(class: Class) -> Option<Self> {
+        let (tgid, tid) = ids();
+        // SAFETY: as above.
+        let config = unsafe { TARGETS.get(tgid) }?;
+        (config.enabled & class.bit() != 0).then_some(Self { tgid, tid, config })
+    }
+}
+
+/// Inode of the collector's pid namespace, 0 for the first one.
+#[inline(always)]
+pub fn namespace_inode() -> u64 {
+    PID_NS_INO.load()
 }
 
 /// Process and thread id in the collector's pid namespace; (0, 0) for a process outside it.
 #[inline(always)]
-fn ids() -> (u32, u32) {
+pub fn ids() -> (u32, u32) {
     let ino = PID_NS_INO.load();
     if ino == 0 {
         let both = bpf_get_current_pid_tgid();

@@ -65,7 +65,7 @@ pub fn free_special(ctx: ProbeContext) -> u32 {
 
 /// Id of the goroutine `g`, or of the one that it serves if it is a thread's system goroutine.
 #[inline(always)]
-fn goroutine(g: u64, config: &TargetConfig) -> (u64, u16) {
+pub fn goroutine(g: u64, config: &TargetConfig) -> (u64, u16) {
     if config.g_goid == 0 {
         return (0, flags::GOID_UNKNOWN);
     }

@@ -15,7 +15,12 @@ mod counters;
 mod emit;
 mod go_gc;
 mod go_heap;
+mod go_work;
+mod huge_page;
+mod kernel;
 mod mapping;
+mod page_fault;
+mod sched;
 
 /// The kernel lets only programs under a licence compatible with the GPL read stacks and user memory.
 #[unsafe(link_section = "license")]

@@ -71,7 +71,7 @@ pub(crate) struct Tally {
 }
 
 impl Sum {
-    fn add(&mut self, weight: f64, unseen: f64, count: f64) {
+    pub(crate) fn add(&mut self, weight: f64, unseen: f64, count: f64) {
         self.estimate += weight * count;
         self.squares += weight * weight * count;
         self.variance += weight * weight * unseen * count;
@@ -109,7 +109,7 @@ impl Sum {
         )
     }
 
-    fn figure(&self, rate_bytes: u64) -> Figure {
+    pub(crate) fn figure(&self, rate_bytes: u64) -> Figure {
         let (low, high) = self.bounds();
         let value = self.estimate.max(0.0);
         Figure {

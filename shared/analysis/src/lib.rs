@@ -6,6 +6,7 @@
 mod collections;
 mod estimate;
 mod flame;
+mod kernel;
 mod lifetimes;
 pub mod order;
 pub mod parity;

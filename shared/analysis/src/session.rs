@@ -4,6 +4,7 @@ use crate::AnalysisError;
 use crate::collections::Collections;
 use crate::estimate::Tally;
 use crate::flame;
+use crate::kernel::Kernel;
 use crate::lifetimes::{Lifetimes, Selection, StackTally};
 use crate::symbols::Symbols;
 use crate::timeline::{MAX_TICKS, Ticks};
@@ -39,6 +40,7 @@ pub struct Session {
     pub(crate) lifetimes: Lifetimes,
     pub(crate) ticks: Option<Ticks>,
     pub(crate) collections: Collections,
+    pub(crate) kernel: Kernel,
     pub(crate) gauges: BTreeMap<Gauge, u64>,
     /// Collector CPU time and when it was read: now, and about a second before.
     cost: [Option<(u64, u64)>; 2],
@@ -266,7 +268,10 @@ impl Session {
             Section::Lifetimes(table) => self.apply_lifetimes(&table),
             Section::Events(batch) => {
                 self.events += batch.len() as u64;
-                batch.iter().for_each(|event| self.collections.apply(&event));
+                for event in batch.iter() {
+                    self.collections.apply(&event);
+                    self.kernel.apply(&event, batch.symbol_gen);
+                }
                 // A tick's events come behind its lifetime rows.
                 if let Some(ticks) = &mut self.ticks {
                     ticks.reach(0).collections = self.collections.totals;
@@ -312,6 +317,7 @@ impl Session {
     }
 
     fn apply_gauges(&mut self, gauges: &Gauges) {
+        self.kernel.apply_gauges(gauges);
         for value in &gauges.values {
             self.gauges.insert(value.gauge, value.value);
         }
@@ -434,6 +440,7 @@ impl Session {
     fn trims(&self) -> Vec<Trim> {
         let counts = [
             ("collections and pauses forgotten", self.collections.trimmed),
+            ("events of the kernel forgotten", self.kernel.trimmed),
             ("samples left out: too many call sites", self.lifetimes.left_out),
             ("frames missed", self.missed_frames),
             ("ticks held: the clock ran backwards", self.clock_held),

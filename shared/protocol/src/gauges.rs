@@ -57,6 +57,16 @@ gauges! {
     /// User and system time of the watched process since its start.
     TARGET_CPU_NS = 14, "CPU time of the program", "/proc/PID/stat utime + stime";
     SAMPLING_RATE_BYTES = 15, "MemProfileRate in force", "runtime.MemProfileRate by process_vm_readv";
+    THROTTLED_PERIODS = 48, "Periods in which the CPU quota was used up", "cpu.stat nr_throttled of the control group";
+    /// Summed over processors, since the group was made.
+    THROTTLED_NS = 49, "Time kept off the CPU by the quota", "cpu.stat throttled_usec of the control group";
+    CPU_WAITS = 50, "Waits of threads for a CPU", "tracepoints sched:sched_switch, sched_wakeup";
+    CPU_WAIT_NS = 51, "Time that threads waited for a CPU", "tracepoints sched:sched_switch, sched_wakeup";
+    ASSISTS = 52, "Mark assists", "uprobes runtime.gcAssistAlloc1";
+    ASSIST_NS = 53, "Time in mark assists", "uprobes runtime.gcAssistAlloc1";
+    SWEEPS = 54, "Spans swept before an allocation", "uprobes runtime.deductSweepCredit";
+    SWEEP_NS = 55, "Time in sweeps before an allocation", "uprobes runtime.deductSweepCredit";
+    PAGE_FAULTS = 56, "Page faults in user mode, while watched", "tracepoint exceptions:page_fault_user";
     COLLECTOR_CPU_NS = 32, "CPU time of the collector", "CLOCK_THREAD_CPUTIME_ID of the watching thread";
     COLLECTOR_RSS_BYTES = 33, "Resident set of the collector", "/proc/self/statm resident";
     SPOOL_BYTES = 34, "Frames waiting for the hub", "collector spool";

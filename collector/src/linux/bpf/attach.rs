@@ -39,10 +39,26 @@ pub enum Program {
     StwEnd,
     /// `CALL runtime.wakep` in `runtime.startTheWorldWithSema`
     StwEndWakep,
+    /// First `CALL runtime.nanotime1` in `runtime.gcAssistAlloc1`
+    GcAssistBegin,
+    /// The `CALL runtime.nanotime1` behind `CALL runtime.gcDrainN` in `runtime.gcAssistAlloc1`
+    GcAssistEnd,
+    /// `CALL runtime.sweepone` in `runtime.deductSweepCredit`
+    GcSweepBegin,
+    /// `CALL runtime.(*activeSweep).end` in `runtime.sweepone`
+    GcSweepEnd,
 }
 
 impl Program {
-    /// All of them.
+    /// Those on hot paths, for [`BpfSession::attach_sites`].
+    pub const GC_WORK: [Self; 4] = [
+        Self::GcAssistBegin,
+        Self::GcAssistEnd,
+        Self::GcSweepBegin,
+        Self::GcSweepEnd,
+    ];
+
+    /// All that are attached from the beginning.
     pub const ALL: [Self; 7] = [
         Self::ProfileAlloc,
         Self::FreeSpecial,
@@ -63,6 +79,9 @@ impl Program {
             Self::GcMarkTermination => "runtime.gcMarkTermination",
             Self::StwBegin => "runtime.stopTheWorldWithSema",
             Self::StwEnd | Self::StwEndWakep => "runtime.startTheWorldWithSema",
+            Self::GcAssistBegin | Self::GcAssistEnd => "runtime.gcAssistAlloc1",
+            Self::GcSweepBegin => "runtime.deductSweepCredit",
+            Self::GcSweepEnd => "runtime.sweepone",
         }
     }
 
@@ -74,6 +93,7 @@ impl Program {
             Self::FreeSpecial => Class::Free,
             Self::GcStartCycle | Self::GcMarkTermination => Class::Gc,
             Self::StwBegin | Self::StwEnd | Self::StwEndWakep => Class::Stw,
+            Self::GcAssistBegin | Self::GcAssistEnd | Self::GcSweepBegin | Self::GcSweepEnd => Class::GcWork,
         }
     }
 
@@ -86,6 +106,10 @@ impl Program {
             Self::StwBegin => programs::STW_BEGIN,
             Self::StwEnd => programs::STW_END,
             Self::StwEndWakep => programs::STW_END_WAKEP,
+            Self::GcAssistBegin => programs::GC_ASSIST_BEGIN,
+            Self::GcAssistEnd => programs::GC_ASSIST_END,
+            Self::GcSweepBegin => programs::GC_SWEEP_BEGIN,
+            Self::GcSweepEnd => programs::GC_SWEEP_END,
         }
     }
 }
@@ -106,10 +130,16 @@ impl ProbePoint {
     ///
     /// # Errors
     ///
-    /// That of [`GoBinary::probe_site`] or [`GoBinary::call_site`].
+    /// That of [`GoBinary::probe_site`], [`GoBinary::call_site`] or [`GoBinary::call_site_behind`].
     pub fn find<B: AsRef<[u8]>>(binary: &GoBinary<B>, program: Program) -> Result<Self, SymbolError> {
         let site = match program {
             Program::StwEndWakep => binary.call_site(program.symbol(), "runtime.wakep")?,
+            Program::GcAssistBegin => binary.call_site(program.symbol(), "runtime.nanotime1")?,
+            Program::GcAssistEnd => {
+                binary.call_site_behind(program.symbol(), "runtime.gcDrainN", "runtime.nanotime1")?
+            }
+            Program::GcSweepBegin => binary.call_site(program.symbol(), "runtime.sweepone")?,
+            Program::GcSweepEnd => binary.call_site(program.symbol(), "runtime.(*activeSweep).end")?,
             _ => binary.probe_site(program.symbol())?,
         };
         Ok(Self {
@@ -163,6 +193,7 @@ impl BpfSession {
         self.targets
             .insert(pid, config.to_words(), 0)
             .map_err(|error| BpfError::map("configure a process", &error))?;
+        self.on_demand.begin(pid)?;
         self.attached.insert(
             pid,
             Attached {
@@ -197,6 +228,7 @@ impl BpfSession {
     pub fn detach(&mut self, pid: u32) -> Result<(), BpfError> {
         let attached = self.attached.remove(&pid).ok_or(BpfError::NotAttached { pid })?;
         drop(attached.links);
+        self.on_demand.end(pid);
         self.targets
             .remove(&pid)
             .map_err(|error| BpfError::map("forget a process", &error))
@@ -221,7 +253,7 @@ fn config(spec: &TargetSpec) -> TargetConfig {
     }
 }
 
-fn check_process(pid: u32) -> Result<NonZeroU32, BpfError> {
+pub(super) fn check_process(pid: u32) -> Result<NonZeroU32, BpfError> {
     let gone = BpfError::ProcessGone { pid };
     let Some(process) = NonZeroU32::new(pid) else {
         return Err(gone);
@@ -249,7 +281,7 @@ const fn expected_bytes(instruction: ProbeInstruction) -> &'static [u8] {
     }
 }
 
-fn check_sites(pid: u32, executable: &Path, sites: &[ProbePoint]) -> Result<(), BpfError> {
+pub(super) fn check_sites(pid: u32, executable: &Path, sites: &[ProbePoint]) -> Result<(), BpfError> {
     let file = File::open(executable).map_err(|source| match source.kind() {
         // A zombie or kernel thread has a status but no executable.
         io::ErrorKind::NotFound if executable.starts_with("/proc") => BpfError::ProcessGone { pid },

@@ -244,6 +244,36 @@ impl BpfError {
         }
     }
 
+    /// When the kernel lacks a tracepoint, or has another one of that name.
+    pub(super) fn no_tracepoint(feature: &'static str, config: &'static str) -> Self {
+        Self::NoFeature {
+            release: release(),
+            feature,
+            config,
+        }
+    }
+
+    /// From an error while a program was attached to a tracepoint that is on demand.
+    pub(super) fn attaching_event(
+        feature: &'static str,
+        config: &'static str,
+        error: &ProgramError,
+    ) -> Self {
+        match io_error(error) {
+            Some(io_error) if is_refusal(io_error) => Self::NoRight {
+                doing: "attach to tracepoints",
+                remedy: remedy(&[Capability::SysAdmin, Capability::DacReadSearch]),
+            },
+            Some(io_error) if io_error.kind() == io::ErrorKind::NotFound => {
+                Self::no_tracepoint(feature, config)
+            }
+            _ => Self::Kernel {
+                doing: "attach to a tracepoint",
+                reason: chain(error),
+            },
+        }
+    }
+
     /// When tracefs can't be read: it is not mounted, or not for us.
     pub(super) fn no_tracefs() -> Self {
         if !tracefs::is_mounted() {

@@ -23,7 +23,10 @@
 //! fields (pairing, lifetimes), and the policy that decides what is on.
 
 mod attach;
+mod btf;
 mod error;
+mod format;
+mod on_demand;
 mod record;
 mod rights;
 mod session;
@@ -31,9 +34,10 @@ mod tracefs;
 
 pub use attach::{ProbePoint, Program, TargetSpec};
 pub use error::BpfError;
+pub use on_demand::khugepaged_blindness;
 pub use record::{AbiError, At, MappingCall, Record, Stack, What, decode};
 pub use rights::{Capability, missing_capabilities};
 pub use session::{BpfOptions, BpfSession, ClassSet, Counters, Polled};
 pub use tracefs::{mount_tracefs, tracefs_path};
 
-pub use heaptide_ebpf_abi::{Class, ClassCounters, SyscallKind};
+pub use heaptide_ebpf_abi::{Class, ClassCounters, KernelConfig, Sums, SyscallKind, fault_chance};

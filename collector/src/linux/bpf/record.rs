@@ -2,7 +2,8 @@
 //! either a record or an error.
 
 use heaptide_ebpf_abi::{
-    Header, MAX_STACK_FRAMES, Mapping, RecordKind, Registers, SampledAlloc, SampledFree, SyscallKind, flags,
+    GcWork, Header, HugePage, MAX_STACK_FRAMES, Mapping, PageFault, RecordKind, Registers, SampledAlloc,
+    SampledFree, SyscallKind, Wait, flags,
 };
 
 /// A record of the ring buffer.
@@ -84,6 +85,50 @@ pub enum What<'a> {
         result: i64,
         /// Who called; the first frame is at the system call.
         stack: Stack<'a>,
+    },
+    /// A page was touched that was not there, or not like that.
+    PageFault {
+        /// Address that was touched.
+        addr: u64,
+        /// The processor's error code.
+        error_code: u64,
+        /// Faults that it stands for.
+        one_in: u64,
+        /// Who touched it; the first frame is the instruction. The caller of a function without a frame is
+        /// missing.
+        stack: Stack<'a>,
+    },
+    /// The kernel tried to put a huge page in the place of small ones.
+    HugePage {
+        /// Where; `None` if not known.
+        addr: Option<u64>,
+        /// Whether there is one now.
+        succeeded: bool,
+        /// The thread of the process that asked for it with `MADV_COLLAPSE`, if one did.
+        stack: Option<Stack<'a>>,
+    },
+    /// A goroutine marked because it allocated; [`At::ts_ns`] is the end.
+    GcAssist {
+        /// Goroutine; `None` if it could not be read.
+        goid: Option<u64>,
+        /// When it began.
+        begin_ns: u64,
+        /// Who allocated.
+        stack: Stack<'a>,
+    },
+    /// A goroutine swept a span because it wanted to allocate; [`At::ts_ns`] is the end.
+    GcSweep {
+        /// Goroutine; `None` if it could not be read.
+        goid: Option<u64>,
+        /// When it began.
+        begin_ns: u64,
+        /// Who allocated.
+        stack: Stack<'a>,
+    },
+    /// A thread was runnable and waited for a processor until [`At::ts_ns`].
+    Wait {
+        /// When it began.
+        begin_ns: u64,
     },
 }
 
@@ -240,6 +285,10 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, AbiError> {
         RecordKind::SampledAlloc => size_of::<SampledAlloc>(),
         RecordKind::SampledFree => size_of::<SampledFree>(),
         RecordKind::Mapping => size_of::<Mapping>(),
+        RecordKind::PageFault => size_of::<PageFault>(),
+        RecordKind::HugePage => size_of::<HugePage>(),
+        RecordKind::GcAssist | RecordKind::GcSweep => size_of::<GcWork>(),
+        RecordKind::Wait => size_of::<Wait>(),
         _ => size_of::<Registers>(),
     };
     let expected_bytes = fixed_bytes + usize::from(stack_frames) * 8;
@@ -307,6 +356,35 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, AbiError> {
                 stack: stack(fields.u64()),
             }
         }
+        RecordKind::PageFault => What::PageFault {
+            addr: fields.u64(),
+            error_code: fields.u64(),
+            one_in: fields.u64(),
+            stack: stack(0),
+        },
+        RecordKind::HugePage => {
+            let addr = fields.u64();
+            let _status = fields.u32();
+            What::HugePage {
+                addr: (addr != 0).then_some(addr),
+                succeeded: fields.u32() != 0,
+                stack: (at.tid != 0).then(|| stack(0)),
+            }
+        }
+        RecordKind::GcAssist | RecordKind::GcSweep => {
+            let goid = fields.u64();
+            let goid = (goid != 0 && flags & flags::GOID_UNKNOWN == 0).then_some(goid);
+            let begin_ns = fields.u64();
+            let stack = stack(0);
+            if kind == RecordKind::GcAssist {
+                What::GcAssist { goid, begin_ns, stack }
+            } else {
+                What::GcSweep { goid, begin_ns, stack }
+            }
+        }
+        RecordKind::Wait => What::Wait {
+            begin_ns: fields.u64(),
+        },
     };
     Ok(Record { at, what })
 }

@@ -21,6 +21,7 @@ use heaptide_ebpf_abi::{
 use super::{
     attach::{Attached, Program, TargetSpec},
     error::BpfError,
+    on_demand::OnDemand,
     tracefs::tracefs_path,
 };
 
@@ -119,6 +120,7 @@ pub struct BpfSession {
     pub(super) attached: BTreeMap<u32, Attached>,
     /// Entries, then returns.
     mapping_links: Vec<TracePointLink>,
+    pub(super) on_demand: OnDemand,
 }
 
 impl fmt::Debug for BpfSession {
@@ -160,6 +162,7 @@ impl BpfSession {
                 .map_err(|error| BpfError::loading_program(name, &error))?;
         }
         Ok(Self {
+            on_demand: OnDemand::new(&mut ebpf)?,
             ring: take(&mut ebpf, maps::EVENTS)?,
             targets: take(&mut ebpf, maps::TARGETS)?,
             counters: take(&mut ebpf, maps::COUNTERS)?,
@@ -316,13 +319,13 @@ fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, BpfError
         .ok_or_else(|| missing(name))
 }
 
-fn tracepoint<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut TracePoint, BpfError> {
+pub(super) fn tracepoint<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut TracePoint, BpfError> {
     ebpf.program_mut(name)
         .and_then(|program| program.try_into().ok())
         .ok_or_else(|| missing(name))
 }
 
-fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<M, BpfError> {
+pub(super) fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<M, BpfError> {
     ebpf.take_map(name)
         .ok_or_else(|| missing(name))?
         .try_into()

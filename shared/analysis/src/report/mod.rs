@@ -7,6 +7,7 @@ mod goroutines;
 mod ledger;
 mod mappings;
 mod pauses;
+mod sites;
 
 use crate::Session;
 use crate::views::{Figure, StackFrame, Window};

@@ -1,0 +1,3 @@
+module heaptide.dev/tests/events
+
+go 1.21
