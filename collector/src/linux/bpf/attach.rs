@@ -39,10 +39,14 @@ pub enum Program {
     StwEnd,
     /// `CALL runtime.wakep` in `runtime.startTheWorldWithSema`
     StwEndWakep,
+    /// `runtime.mallocgc` or its specialised parts, for the length of an exact window
+    ExactAlloc,
+    /// `runtime.profilealloc`, for the length of an exact window
+    ExactSample,
 }
 
 impl Program {
-    /// All of them.
+    /// All that stand for the whole watch; those of exact windows are not among them.
     pub const ALL: [Self; 7] = [
         Self::ProfileAlloc,
         Self::FreeSpecial,
@@ -57,12 +61,13 @@ impl Program {
     #[must_use]
     pub const fn symbol(self) -> &'static str {
         match self {
-            Self::ProfileAlloc => "runtime.profilealloc",
+            Self::ProfileAlloc | Self::ExactSample => "runtime.profilealloc",
             Self::FreeSpecial => "runtime.freeSpecial",
             Self::GcStartCycle => "runtime.(*gcControllerState).startCycle",
             Self::GcMarkTermination => "runtime.gcMarkTermination",
             Self::StwBegin => "runtime.stopTheWorldWithSema",
             Self::StwEnd | Self::StwEndWakep => "runtime.startTheWorldWithSema",
+            Self::ExactAlloc => "runtime.mallocgc",
         }
     }
 
@@ -74,6 +79,7 @@ impl Program {
             Self::FreeSpecial => Class::Free,
             Self::GcStartCycle | Self::GcMarkTermination => Class::Gc,
             Self::StwBegin | Self::StwEnd | Self::StwEndWakep => Class::Stw,
+            Self::ExactAlloc | Self::ExactSample => Class::Exact,
         }
     }
 
@@ -86,6 +92,8 @@ impl Program {
             Self::StwBegin => programs::STW_BEGIN,
             Self::StwEnd => programs::STW_END,
             Self::StwEndWakep => programs::STW_END_WAKEP,
+            Self::ExactAlloc => programs::EXACT_ALLOC,
+            Self::ExactSample => programs::EXACT_SAMPLE,
         }
     }
 }
@@ -221,7 +229,7 @@ fn config(spec: &TargetSpec) -> TargetConfig {
     }
 }
 
-fn check_process(pid: u32) -> Result<NonZeroU32, BpfError> {
+pub(super) fn check_process(pid: u32) -> Result<NonZeroU32, BpfError> {
     let gone = BpfError::ProcessGone { pid };
     let Some(process) = NonZeroU32::new(pid) else {
         return Err(gone);
@@ -249,7 +257,7 @@ const fn expected_bytes(instruction: ProbeInstruction) -> &'static [u8] {
     }
 }
 
-fn check_sites(pid: u32, executable: &Path, sites: &[ProbePoint]) -> Result<(), BpfError> {
+pub(super) fn check_sites(pid: u32, executable: &Path, sites: &[ProbePoint]) -> Result<(), BpfError> {
     let file = File::open(executable).map_err(|source| match source.kind() {
         // A zombie or kernel thread has a status but no executable.
         io::ErrorKind::NotFound if executable.starts_with("/proc") => BpfError::ProcessGone { pid },

@@ -24,6 +24,7 @@
 
 mod attach;
 mod error;
+pub(crate) mod exact;
 mod record;
 mod rights;
 mod session;
@@ -31,6 +32,10 @@ mod tracefs;
 
 pub use attach::{ProbePoint, Program, TargetSpec};
 pub use error::BpfError;
+pub use exact::{
+    EndOfWindow, ExactOptions, ExactPlan, ExactReadout, ExactRowRead, ExactSession, ExactStop, PhaseBins,
+    WindowSpec, run_window,
+};
 pub use record::{AbiError, At, MappingCall, Record, Stack, What, decode};
 pub use rights::{Capability, missing_capabilities};
 pub use session::{BpfOptions, BpfSession, ClassSet, Counters, Polled};
