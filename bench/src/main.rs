@@ -13,6 +13,7 @@
 mod browser;
 mod cost;
 mod decode;
+mod exact;
 mod hub;
 mod process;
 mod record;
@@ -39,6 +40,8 @@ enum Name {
     Decode,
     /// Frames that a hub makes durable a second
     Hub,
+    /// Exact windows against bpftrace that counts the same
+    Exact,
 }
 
 /// Measure what Heaptide costs and how fast it is.
@@ -90,5 +93,6 @@ fn measure(name: Name, quick: bool, recordings: &mut Recordings, report: &mut Re
         Name::Wire => wire::measure(recordings, report),
         Name::Decode => decode::measure(quick, recordings, report),
         Name::Hub => hub::measure(quick, recordings, report),
+        Name::Exact => exact::measure(quick, report),
     }
 }

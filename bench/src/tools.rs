@@ -25,6 +25,15 @@ pub(crate) fn variable(name: &str) -> Result<PathBuf> {
 /// One of the programs in `e2e/targets`, built with the newest Go that setup has installed: optimised,
 /// without symbols, without `runtime/pprof`, as services are shipped.
 pub(crate) fn go_target(name: &str, folder: &Path) -> Result<PathBuf> {
+    build_go(name, folder, &["-trimpath", "-ldflags=-s -w"])
+}
+
+/// The same with its symbols, for tools that need them.
+pub(crate) fn go_target_with_symbols(name: &str, folder: &Path) -> Result<PathBuf> {
+    build_go(name, folder, &["-trimpath"])
+}
+
+fn build_go(name: &str, folder: &Path, flags: &[&str]) -> Result<PathBuf> {
     let go = newest_go().context("no HEAPTIDE_GO_… names a Go: `cargo xtask setup` installs one")?;
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../e2e/targets")
@@ -39,7 +48,9 @@ pub(crate) fn go_target(name: &str, folder: &Path) -> Result<PathBuf> {
             ("CGO_ENABLED", "0"),
         ])
         .current_dir(&source)
-        .args(["build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o"])
+        .args(["build", "-buildvcs=false"])
+        .args(flags)
+        .arg("-o")
         .arg(&target)
         .arg(".")
         .status()

@@ -74,6 +74,12 @@ pub(crate) struct WatchOptions {
     /// Put object addresses into event rows
     #[arg(long)]
     pub(crate) addresses: bool,
+    /// Begin with an exact window: every allocation counted for so long, by call site and type
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) exact: Option<u16>,
+    /// An exact window ends early when it takes more than so many thousandths of a core from the program
+    #[arg(long, default_value_t = 1000, value_name = "PERMILLE", requires = "exact")]
+    pub(crate) exact_cost: u16,
     /// Where frames wait for the hub
     #[arg(long, value_name = "DIR")]
     pub(crate) spool: Option<PathBuf>,

@@ -4,7 +4,8 @@ use crate::args::{AttachOptions, RunOptions, WatchOptions};
 use crate::hub::{OwnHub, state_dir};
 use crate::{assets, sentences};
 use heaptide_collector::watch::{Outcome, StopRequest, TargetChoice, WatchConfig, WatchEvent, watch};
-use heaptide_policy::{Policy, Tiers};
+use heaptide_policy::{ExactRequest, Policy, Tiers};
+use heaptide_protocol::exact::ExactEnd;
 use heaptide_protocol::section::EndReason;
 use heaptide_protocol::session::CapabilityState;
 use std::process::ExitCode;
@@ -97,6 +98,11 @@ fn policy(options: &WatchOptions) -> Policy {
         addresses: options.addresses,
         tick_ms: options.tick_ms,
         tiers,
+        exact: options.exact.map(|seconds| ExactRequest {
+            number: 1,
+            seconds,
+            max_cost_permille: options.exact_cost,
+        }),
         ..Policy::default()
     }
 }
@@ -164,6 +170,23 @@ fn tell(event: &WatchEvent, console: &str) {
         }
         WatchEvent::PolicyRejected { revision, reason } => {
             sentences::warning(&format!("policy {revision} rejected: {reason}"));
+        }
+        WatchEvent::ExactWindow {
+            objects,
+            bytes,
+            length_ns,
+            ended_by,
+            ..
+        } => {
+            let why = match ended_by {
+                ExactEnd::Time => "",
+                ExactEnd::Cost => ", cut short by its cost",
+                ExactEnd::Stopped => ", cut short",
+            };
+            sentences::note(&format!(
+                "exact window of {:.1} s{why}: {objects} objects, {bytes} bytes",
+                *length_ns as f64 / 1e9
+            ));
         }
         WatchEvent::Warning { message } => sentences::warning(message),
         WatchEvent::Ended { reason } => sentences::note(&match reason {

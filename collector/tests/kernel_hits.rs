@@ -15,6 +15,7 @@
 mod attach;
 #[path = "kernel_hits/counts.rs"]
 mod counts;
+#[allow(dead_code, reason = "shared with kernel_exact, which asks for types")]
 #[path = "kernel_hits/go.rs"]
 mod go;
 #[path = "kernel_hits/ring.rs"]

@@ -83,6 +83,11 @@ impl GoTarget {
         &self.binary
     }
 
+    /// The address that the file has for one in the running program, of code or data.
+    pub(crate) fn unrelocated_data(&self, address: u64) -> u64 {
+        address.wrapping_sub(self.bias)
+    }
+
     /// Where `runtime.MemProfileRate` lies in the running program.
     pub fn rate_address(&self) -> Option<u64> {
         self.binary

@@ -6,7 +6,7 @@ use crate::linux::bpf::{Class, ClassSet};
 use crate::linux::monotonic_ns;
 use crate::linux::rate::RateControl;
 use crate::pipeline::Pipeline;
-use heaptide_policy::{Decision, Grants, Policy, RejectReason, Sources, decide};
+use heaptide_policy::{Decision, ExactRequest, Grants, Policy, RejectReason, Sources, decide};
 use heaptide_protocol::control::{PolicyOutcome, PolicyResult};
 
 /// Go assumes this unless it is told otherwise (`runtime.MemProfileRate`).
@@ -21,6 +21,8 @@ pub(super) struct Control {
     grants: Grants,
     last_outcome: Option<PolicyOutcome>,
     started_ns: u64,
+    /// Why there can be no exact window here.
+    no_exact: Option<String>,
 }
 
 impl Control {
@@ -41,7 +43,29 @@ impl Control {
             grants,
             last_outcome: None,
             started_ns: monotonic_ns(),
+            no_exact: None,
         }
+    }
+
+    /// Whether there can be exact windows, and if not, why.
+    pub(super) fn allow_exact(&mut self, available: Result<(), &str>) {
+        self.no_exact = available.err().map(str::to_owned);
+    }
+
+    /// A start-up window that can't be had is left out.
+    pub(super) fn leave_out_exact(&mut self) -> Option<RejectReason> {
+        let reason = self.reject_exact(self.policy.exact)?;
+        self.policy.exact = None;
+        Some(reason)
+    }
+
+    fn reject_exact(&self, exact: Option<ExactRequest>) -> Option<RejectReason> {
+        exact
+            .and(self.no_exact.clone())
+            .map(|why| RejectReason::Unavailable {
+                what: "an exact window".to_owned(),
+                why,
+            })
     }
 
     pub(super) fn policy(&self) -> &Policy {
@@ -243,6 +267,9 @@ impl Control {
         target: &mut Target,
         pipeline: &mut Pipeline,
     ) -> Result<(), RejectReason> {
+        if let Some(reason) = self.reject_exact(policy.exact) {
+            return Err(reason);
+        }
         let failed = |error: CollectorError| RejectReason::WriteFailed {
             detail: error.to_string(),
         };

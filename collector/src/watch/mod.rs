@@ -4,6 +4,7 @@ mod attach;
 mod connect;
 mod control;
 mod kernel;
+mod exact;
 mod outgoing;
 pub(crate) mod readers;
 mod run;
@@ -13,6 +14,7 @@ pub use run::{Outcome, watch};
 
 use heaptide_policy::Policy;
 use heaptide_protocol::SessionId;
+use heaptide_protocol::exact::ExactEnd;
 use heaptide_protocol::section::EndReason;
 use heaptide_protocol::session::{Capability, PlatformSignature};
 use std::ffi::OsString;
@@ -60,6 +62,14 @@ pub enum WatchEvent {
     PolicyRejected {
         revision: u64,
         reason: String,
+    },
+    /// A window in which every allocation was counted is over.
+    ExactWindow {
+        number: u32,
+        objects: u64,
+        bytes: u64,
+        length_ns: u64,
+        ended_by: ExactEnd,
     },
     /// Something is not as it should be, and the watch goes on.
     Warning {

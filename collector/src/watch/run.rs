@@ -3,6 +3,7 @@
 use super::attach::Target;
 use super::connect::{Connection, connect, new_session_id};
 use super::control::Control;
+use super::exact::ExactWindows;
 use super::outgoing::Outgoing;
 use super::readers::{ReadContext, Readers};
 use super::{StopRequest, WatchConfig, WatchEvent};
@@ -57,7 +58,7 @@ pub async fn watch(
     // Whatever happened, the program gets its own rate back first.
     let undone = watch.control.undo(&watch.target);
     let reason = reason?;
-    watch.end(&reason)?;
+    watch.end(&reason, tell)?;
     undone?;
     tell(WatchEvent::Ended {
         reason: reason.clone(),
@@ -99,6 +100,7 @@ struct Watch {
     page_bytes: u64,
     waiting: Vec<Section>,
     readers: Readers,
+    exact: ExactWindows,
     rollup_pacer: Pacer,
     gauges_due_ns: u64,
     second_due_ns: u64,
@@ -131,6 +133,11 @@ impl Watch {
             config.allow_rate_write,
             target.sees_heap(),
         );
+        let exact = ExactWindows::new(config.bpf_object, &target.go);
+        control.allow_exact(exact.available());
+        if let Some(reason) = control.leave_out_exact() {
+            target.warnings.push(reason.to_string());
+        }
         if let Some(reason) = control.leave_out_rate(&target) {
             target.warnings.push(reason.to_string());
         }
@@ -167,6 +174,7 @@ impl Watch {
             page_bytes: rustix::param::page_size() as u64,
             waiting: Vec::new(),
             readers: Readers::new(Vec::new()),
+            exact,
             rollup_pacer: Pacer::new(),
             gauges_due_ns: 0,
             second_due_ns: 0,
@@ -265,6 +273,7 @@ impl Watch {
             self.every_second(now_ns, tell)?;
         }
         self.read(now_ns, tell);
+        self.follow_exact(tell);
         // What was late is closed tick by tick, so that each sample stays in the one in which it happened.
         let oldest_ns = end_ns.saturating_sub(MAX_LATE_TICKS * self.tick_ns);
         let mut next_ns = (self.closed_ns + self.tick_ns).max(oldest_ns);
@@ -326,6 +335,19 @@ impl Watch {
             tell(WatchEvent::Warning { message });
         });
         self.waiting.extend(sections);
+    }
+
+    /// Begins the exact window that the policy asks for, or takes in the one that has ended.
+    fn follow_exact(&mut self, tell: &mut dyn FnMut(WatchEvent)) {
+        let rate_bytes = self.pipeline.rate_bytes();
+        let section = self.exact.follow(
+            self.control.policy(),
+            rate_bytes,
+            &mut self.target,
+            &mut self.pipeline,
+            tell,
+        );
+        self.waiting.extend(section);
     }
 
     fn read_gauges(&mut self, now_ns: u64) {
@@ -537,7 +559,9 @@ impl Watch {
     }
 
     /// The last records and the end itself.
-    fn end(&mut self, reason: &EndReason) -> Result<(), CollectorError> {
+    fn end(&mut self, reason: &EndReason, tell: &mut dyn FnMut(WatchEvent)) -> Result<(), CollectorError> {
+        let exact = self.exact.finish(&mut self.target, &mut self.pipeline, tell);
+        self.waiting.extend(exact);
         if *reason == EndReason::Detached {
             self.leave();
         }

@@ -62,7 +62,11 @@ impl<B: AsRef<[u8]>> GoBinary<B> {
             let module = ModuleData::find(file, &elf, &table, minor).or_else(|| {
                 // Before 1.26 the header says where the text starts, except in PIE files.
                 let text = Some(table.header_text_start).filter(|&text| elf.code_offset(text).is_some())?;
-                Some(ModuleData { text, gofunc: None })
+                Some(ModuleData {
+                    text,
+                    gofunc: None,
+                    types: None,
+                })
             })?;
             Some((table, module))
         });
@@ -254,6 +258,11 @@ impl<B: AsRef<[u8]>> GoBinary<B> {
             module,
         }
         .resolve(vaddr, kind, frames)
+    }
+
+    pub(crate) fn types_of(&self) -> Option<(&Elf, &ModuleData)> {
+        let (_, module) = self.tables.as_ref()?;
+        Some((&self.elf, module))
     }
 
     fn function_number(&self, index: u64) -> Option<Function<'_>> {

@@ -17,6 +17,7 @@
 //! Left out: DWARF, C functions, arm64, plugins and `-buildmode=shared` (several
 //! Go modules in one process).
 
+mod allocators;
 mod binary;
 mod buildinfo;
 mod bytes;
@@ -28,6 +29,7 @@ mod offsets;
 mod pclntab;
 mod probe;
 mod resolve;
+mod types;
 mod version;
 
 pub use binary::{Function, GoBinary};

@@ -2,7 +2,7 @@
 //!
 //! The pclntab header no longer says (Go 1.26 stopped filling in `textStart`), and
 //! `.text` may begin earlier, with C code. Layout: `runtime/symtab.go` `moduledata`;
-//! its first 37 words are the same in Go 1.20 to 1.27.
+//! its first 38 words are the same in Go 1.20 to 1.27.
 
 use crate::bytes::{slice, u64_at};
 use crate::elf::Elf;
@@ -16,6 +16,10 @@ const WORD_FTAB: usize = 16;
 const WORD_FTAB_LEN: usize = 17;
 const WORD_MINPC: usize = 20;
 const WORD_TEXT: usize = 22;
+const WORD_TYPES: usize = 37;
+const WORD_ETYPES: usize = 38;
+/// 1.27 put typedesclen before it.
+const WORD_ETYPES_1_27: usize = 39;
 const WORD_GOFUNC_1_20: usize = 40;
 /// 1.27 added typedesclen, itaboffset and itabsize before it.
 const WORD_GOFUNC_1_27: usize = 43;
@@ -26,6 +30,15 @@ pub(crate) struct ModuleData {
     pub(crate) text: u64,
     /// Address that funcdata offsets count from (`go:func.*`).
     pub(crate) gofunc: Option<u64>,
+    /// Where type descriptors and their names lie.
+    pub(crate) types: Option<TypeRange>,
+}
+
+/// `types` to `etypes`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TypeRange {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
 }
 
 impl ModuleData {
@@ -81,9 +94,19 @@ impl ModuleData {
             _ => None,
         };
         let gofunc = gofunc.filter(|&vaddr| elf.file_offset(vaddr).is_some());
+        let etypes = match minor {
+            Some(20..27) => Some(words[WORD_ETYPES]),
+            Some(27..) => Some(words[WORD_ETYPES_1_27]),
+            _ => None,
+        };
+        let start = words[WORD_TYPES];
+        let types = etypes
+            .filter(|&end| start < end && elf.file_offset(start).is_some())
+            .map(|end| TypeRange { start, end });
         Some(Self {
             text: words[WORD_TEXT],
             gofunc,
+            types,
         })
     }
 }

@@ -77,7 +77,7 @@ impl Binary {
     }
 }
 
-/// The code of a binary in a process.
+/// The code and types of a binary in a process.
 pub(crate) struct Code<'a> {
     binary: &'a Binary,
     bias: u64,
@@ -103,5 +103,13 @@ impl<'a> Code<'a> {
             .checked_sub(self.bias)
             .and_then(|vaddr| self.binary.go.function_at(vaddr));
         function.is_some_and(|function| function.name == name)
+    }
+    /// Name of the type whose descriptor is at an address in the process; empty for none.
+    pub(crate) fn type_name(&self, address: u64) -> String {
+        if address == 0 {
+            return String::new();
+        }
+        let name = self.binary.go.type_name(address.wrapping_sub(self.bias));
+        name.map_or_else(|| "(type made at run time)".to_owned(), |name| name.into_owned())
     }
 }

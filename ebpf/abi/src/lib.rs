@@ -13,10 +13,16 @@
 mod config;
 mod counters;
 mod kernel;
+mod exact;
 mod record;
 
 pub use config::{TARGETS_MAX, TargetConfig};
 pub use counters::{CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters};
+pub use exact::{
+    EXACT_CONTROL_WORDS, EXACT_COUNT_WORDS, EXACT_SAMPLE_BYTES, ExactControl, ExactCounts, ExactKey,
+    ExactRowCounts, ExactSample, ExactStack, ExactThread, MAX_SMALL_BYTES, SIZE_CLASS_BYTES,
+    TINY_BLOCK_BYTES, TINY_CLASS, exact_hash,
+};
 pub use kernel::{
     HUGE_LAYOUT_WORDS, HugeLayout, KERNEL_CONFIG_WORDS, KernelConfig, SUMS_WORDS, Sums, fault_chance,
 };
@@ -43,6 +49,18 @@ pub mod maps {
     pub const PID_NS_DEV: &str = "PID_NS_DEV";
     /// See [`PID_NS_DEV`].
     pub const PID_NS_INO: &str = "PID_NS_INO";
+    /// Hash map from [`ExactKey`](crate::ExactKey) to [`ExactRowCounts`](crate::ExactRowCounts).
+    pub const EXACT_ROWS: &str = "EXACT_ROWS";
+    /// Hash map from the hash of a stack to [`ExactStack`](crate::ExactStack).
+    pub const EXACT_STACKS: &str = "EXACT_STACKS";
+    /// Hash map from thread id to [`ExactThread`](crate::ExactThread).
+    pub const EXACT_THREADS: &str = "EXACT_THREADS";
+    /// Per-CPU array of one [`ExactCounts`](crate::ExactCounts).
+    pub const EXACT_COUNTS: &str = "EXACT_COUNTS";
+    /// Array of one [`ExactControl`](crate::ExactControl).
+    pub const EXACT_CONTROL: &str = "EXACT_CONTROL";
+    /// The ring buffer that carries each [`ExactSample`](crate::ExactSample).
+    pub const EXACT_SAMPLES: &str = "EXACT_SAMPLES";
 }
 
 /// Names of the programs in the object file.
@@ -61,6 +79,10 @@ pub mod programs {
     pub const STW_END: &str = "stw_end";
     /// uprobe, the `CALL runtime.wakep` inside Go `runtime.startTheWorldWithSema`.
     pub const STW_END_WAKEP: &str = "stw_end_wakep";
+    /// uprobe, the allocators of Go: `runtime.mallocgc` or, from 1.27, its specialised parts.
+    pub const EXACT_ALLOC: &str = "exact_alloc";
+    /// uprobe, Go `runtime.profilealloc`, beside `exact_alloc`.
+    pub const EXACT_SAMPLE: &str = "exact_sample";
     /// tracepoint, `syscalls:sys_enter_*` of the mapping calls.
     pub const MAPPING_ENTER: &str = "mapping_enter";
     /// tracepoint, `syscalls:sys_exit_*` of the mapping calls.

@@ -34,6 +34,20 @@ pub fn stack_pointer(ctx: &ProbeContext) -> u64 {
     unsafe { (*ctx.regs).rsp }
 }
 
+/// The probed instruction.
+#[inline(always)]
+pub fn pc(ctx: &ProbeContext) -> u64 {
+    // SAFETY: as in `go_args`.
+    unsafe { (*ctx.regs).rip }
+}
+
+/// The frame pointer at a probe: the caller's, where the probe stands before the function's own is set.
+#[inline(always)]
+pub fn frame_pointer(ctx: &ProbeContext) -> u64 {
+    // SAFETY: as in `go_args`.
+    unsafe { (*ctx.regs).rbp }
+}
+
 /// The stack pointer in user space of the thread that is in the kernel now.
 #[inline(always)]
 pub fn user_stack_pointer() -> u64 {

@@ -13,6 +13,7 @@ mod arch;
 mod config;
 mod counters;
 mod emit;
+mod go_exact;
 mod go_gc;
 mod go_heap;
 mod go_work;

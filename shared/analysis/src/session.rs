@@ -433,7 +433,7 @@ impl Session {
         (window, now.born.minus(&before.born), now.died.minus(&before.died))
     }
 
-    fn sampling_rate_bytes(&self) -> u64 {
+    pub(crate) fn sampling_rate_bytes(&self) -> u64 {
         self.gauges.get(&Gauge::SAMPLING_RATE_BYTES).copied().unwrap_or(0)
     }
 

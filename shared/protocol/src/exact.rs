@@ -17,11 +17,11 @@ pub struct ExactWindow {
     pub bytes: u64,
     /// Seen and counted here, but in no row: the kernel's table was full.
     pub objects_without_row: u64,
-    /// `MemStats.Mallocs` less its value at the start, both read from the process's memory; tiny objects
-    /// that share a block are one object there as well as here.
+    /// `MemStats.Mallocs` less its value at the start, both read from the process's memory; of tiny objects
+    /// that share a block, each is an object there as well as here.
     pub runtime_objects: Option<u64>,
     pub rows: Vec<ExactRow>,
-    /// Samples taken in the window with the bytes that their processor allocated since its last one.
+    /// Samples taken in the window with the bytes that their thread allocated since its last one.
     pub phase: Option<SamplingPhase>,
 }
 
@@ -40,7 +40,8 @@ pub struct ExactRow {
     pub stack: Option<StackId>,
     /// Go's name of the element type; empty where the allocator is told none.
     pub type_name: String,
-    /// Go's size class: the bytes that each object takes; 0 if the row has several (large objects).
+    /// Go's size class: the bytes that each object takes; 0 if the row has several (large objects). 16 for
+    /// tiny objects, of which several may share these.
     pub class_bytes: u32,
     pub objects: u64,
     /// Bytes asked for.
@@ -50,12 +51,13 @@ pub struct ExactRow {
 /// Whether the sampler keeps step with the program, which would bias it ("aliasing").
 ///
 /// Go draws the distance between samples from an exponential distribution, so of the distances seen an
-/// equal share should fall into each bin of equal probability.
+/// equal share should fall into each bin of equal probability. A distance is known up to the size of the object
+/// in which it ended, or from what there was of it when the window closed: its bin is drawn from what is left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SamplingPhase {
     pub rate_bytes: u64,
     /// Counts in bins of equal probability, shortest distances first.
     pub bins: Vec<u32>,
-    /// Bytes allocated between the samples, in all.
+    /// Bytes of the heap taken between the samples, in all.
     pub bytes: u64,
 }

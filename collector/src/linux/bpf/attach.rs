@@ -47,6 +47,10 @@ pub enum Program {
     GcSweepBegin,
     /// `CALL runtime.(*activeSweep).end` in `runtime.sweepone`
     GcSweepEnd,
+    /// `runtime.mallocgc` or its specialised parts, for the length of an exact window
+    ExactAlloc,
+    /// `runtime.profilealloc`, for the length of an exact window
+    ExactSample,
 }
 
 impl Program {
@@ -58,7 +62,7 @@ impl Program {
         Self::GcSweepEnd,
     ];
 
-    /// All that are attached from the beginning.
+    /// All that are attached from the beginning and stand for the whole watch.
     pub const ALL: [Self; 7] = [
         Self::ProfileAlloc,
         Self::FreeSpecial,
@@ -73,7 +77,7 @@ impl Program {
     #[must_use]
     pub const fn symbol(self) -> &'static str {
         match self {
-            Self::ProfileAlloc => "runtime.profilealloc",
+            Self::ProfileAlloc | Self::ExactSample => "runtime.profilealloc",
             Self::FreeSpecial => "runtime.freeSpecial",
             Self::GcStartCycle => "runtime.(*gcControllerState).startCycle",
             Self::GcMarkTermination => "runtime.gcMarkTermination",
@@ -82,6 +86,7 @@ impl Program {
             Self::GcAssistBegin | Self::GcAssistEnd => "runtime.gcAssistAlloc1",
             Self::GcSweepBegin => "runtime.deductSweepCredit",
             Self::GcSweepEnd => "runtime.sweepone",
+            Self::ExactAlloc => "runtime.mallocgc",
         }
     }
 
@@ -94,6 +99,7 @@ impl Program {
             Self::GcStartCycle | Self::GcMarkTermination => Class::Gc,
             Self::StwBegin | Self::StwEnd | Self::StwEndWakep => Class::Stw,
             Self::GcAssistBegin | Self::GcAssistEnd | Self::GcSweepBegin | Self::GcSweepEnd => Class::GcWork,
+            Self::ExactAlloc | Self::ExactSample => Class::Exact,
         }
     }
 
@@ -110,6 +116,8 @@ impl Program {
             Self::GcAssistEnd => programs::GC_ASSIST_END,
             Self::GcSweepBegin => programs::GC_SWEEP_BEGIN,
             Self::GcSweepEnd => programs::GC_SWEEP_END,
+            Self::ExactAlloc => programs::EXACT_ALLOC,
+            Self::ExactSample => programs::EXACT_SAMPLE,
         }
     }
 }

@@ -313,7 +313,7 @@ impl AsRawFd for BpfSession {
     }
 }
 
-fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, BpfError> {
+pub(super) fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, BpfError> {
     ebpf.program_mut(name)
         .and_then(|program| program.try_into().ok())
         .ok_or_else(|| missing(name))
@@ -355,7 +355,7 @@ fn pid_namespace() -> Result<(u64, u64), BpfError> {
 }
 
 /// The object at an address that ELF structures can be read from, whatever the caller's was.
-fn aligned(object: &[u8]) -> AlignedObject {
+pub(super) fn aligned(object: &[u8]) -> AlignedObject {
     const ALIGN: usize = 16;
     let mut bytes = vec![0; object.len() + ALIGN];
     let start = bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
@@ -364,7 +364,7 @@ fn aligned(object: &[u8]) -> AlignedObject {
     AlignedObject { bytes, range }
 }
 
-struct AlignedObject {
+pub(super) struct AlignedObject {
     bytes: Vec<u8>,
     range: std::ops::Range<usize>,
 }

@@ -1,0 +1,3 @@
+module heaptide.dev/tests/exact
+
+go 1.21

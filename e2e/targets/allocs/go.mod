@@ -1,0 +1,3 @@
+module heaptide.dev/targets/allocs
+
+go 1.21
