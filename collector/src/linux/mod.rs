@@ -3,6 +3,7 @@
 pub mod bpf;
 mod gauges;
 mod go;
+pub mod leak_check;
 pub(crate) mod memory;
 mod process;
 pub mod rate;
@@ -10,6 +11,7 @@ mod signature;
 mod sys;
 
 pub use go::{GoTarget, ProbePlan};
+pub use memory::goroutines;
 pub use process::{MappedPart, Process, Stat};
 pub use signature::{monotonic_ns, unix_ns};
 

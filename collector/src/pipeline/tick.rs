@@ -1,10 +1,13 @@
 //! One tick after the other: records come in, sections come out.
 
+mod goroutines;
+
 use super::books::Books;
 use super::live::{Inserted, LiveObject, LiveTable};
 use super::stacks::{StackTable, Symbolize};
 use super::{TAG_GO_HEAP, TAG_MAP_ANONYMOUS, TAG_MAP_FILE, TAG_MAP_HUGETLB, TAG_MAP_UNKNOWN, TAGS};
 use crate::linux::bpf::{AbiError, MappingCall, Record, Stack, What};
+use goroutines::KnownGoroutines;
 use heaptide_analysis::Estimator;
 use heaptide_policy::{Tier, Tiers};
 use heaptide_protocol::events::{EventBatch, EventBody, EventKind, OtherRow};
@@ -88,6 +91,7 @@ pub struct Pipeline {
     /// Threads that took a sample since the rate changed: the first of each is forced.
     forced: Option<(u64, HashSet<u32>)>,
     stopping: Option<u8>,
+    goroutines: KnownGoroutines,
     shedding: bool,
     live_sum: Estimator,
     allocated_bytes: f64,
@@ -112,6 +116,7 @@ impl Pipeline {
             in_force: vec![(0, 0)],
             forced: None,
             stopping: None,
+            goroutines: KnownGoroutines::default(),
             shedding: false,
             live_sum: Estimator::default(),
             allocated_bytes: 0.0,
@@ -211,6 +216,15 @@ impl Pipeline {
                     row: OtherRow { stack, ..row },
                 }
             }
+            What::GoroutineCreated { .. } | What::GoroutineExited { .. } | What::StackCopied { .. } => {
+                let Some(row) = self.goroutine_row(&record.what, record.at.ts_ns, symbols) else {
+                    return;
+                };
+                PendingWhat::Other {
+                    kind: EventKind::Goroutine,
+                    row,
+                }
+            }
             ref other => match self.collection_row(other) {
                 Some((kind, row)) => PendingWhat::Other { kind, row },
                 None => return self.books.used(EventClass::GarbageCollection),
@@ -252,6 +266,7 @@ impl Pipeline {
         sections.extend(std::mem::take(&mut self.batches).into_iter().map(Section::Events));
         self.books
             .flaw(Flaw::FrameUnresolved, std::mem::take(&mut self.stacks.unresolved));
+        self.settle_goroutines();
         TickOutput {
             sections,
             first_ns: tick * self.config.tick_ns,
@@ -350,12 +365,11 @@ impl Pipeline {
                     .dropped(EventClass::Allocation, DropReason::UnmatchedFree),
             },
             PendingWhat::Other { kind, row } => {
-                let class = if kind < EventKind::Mmap {
-                    EventClass::GarbageCollection
-                } else {
-                    EventClass::Mapping
-                };
+                let class = class_of(kind);
                 self.books.used(class);
+                if self.shedding && class == EventClass::Goroutine {
+                    return self.books.flaw(Flaw::EventRowShed, 1);
+                }
                 self.event(timestamp_ns, thread_id, kind, EventBody::Other(row));
             }
         }
@@ -537,6 +551,14 @@ impl Pipeline {
             stack.is_truncated(),
             symbols,
         )
+    }
+}
+
+fn class_of(kind: EventKind) -> EventClass {
+    match kind {
+        EventKind::Goroutine => EventClass::Goroutine,
+        kind if kind < EventKind::Mmap => EventClass::GarbageCollection,
+        _ => EventClass::Mapping,
     }
 }
 

@@ -14,11 +14,11 @@ mod config;
 mod counters;
 mod record;
 
-pub use config::{TARGETS_MAX, TargetConfig};
+pub use config::{TARGET_WORDS, TARGETS_MAX, TargetConfig};
 pub use counters::{CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters};
 pub use record::{
-    Header, MAX_STACK_FRAMES, Mapping, RECORD_MAX_BYTES, RecordKind, Registers, SampledAlloc, SampledFree,
-    SyscallKind, flags,
+    Goroutine, Header, MAX_STACK_FRAMES, Mapping, RECORD_MAX_BYTES, RecordKind, Registers, SampledAlloc,
+    SampledFree, SyscallKind, flags,
 };
 
 /// Names of the maps and of the read-only variables in the object file.
@@ -51,6 +51,12 @@ pub mod programs {
     pub const STW_END: &str = "stw_end";
     /// uprobe, the `CALL runtime.wakep` inside Go `runtime.startTheWorldWithSema`.
     pub const STW_END_WAKEP: &str = "stw_end_wakep";
+    /// uprobe, the `CALL runtime.runqput` inside Go `runtime.newproc.func1`.
+    pub const GOROUTINE_CREATED: &str = "goroutine_created";
+    /// uprobe, Go `runtime.gdestroy`, before 1.22 `runtime.goexit0`.
+    pub const GOROUTINE_EXITED: &str = "goroutine_exited";
+    /// uprobe, Go `runtime.copystack`.
+    pub const STACK_COPIED: &str = "stack_copied";
     /// tracepoint, `syscalls:sys_enter_*` of the mapping calls.
     pub const MAPPING_ENTER: &str = "mapping_enter";
     /// tracepoint, `syscalls:sys_exit_*` of the mapping calls.

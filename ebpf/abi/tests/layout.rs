@@ -6,8 +6,8 @@
 use core::mem::offset_of;
 
 use heaptide_ebpf_abi::{
-    CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters, Header, Mapping, RECORD_MAX_BYTES, RecordKind,
-    Registers, SampledAlloc, SampledFree, SyscallKind, TargetConfig,
+    CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters, Goroutine, Header, Mapping, RECORD_MAX_BYTES,
+    RecordKind, Registers, SampledAlloc, SampledFree, SyscallKind, TargetConfig,
 };
 
 macro_rules! layout {
@@ -29,8 +29,10 @@ fn layout_is_golden() {
         Mapping = 104 {
             header @ 0, syscall @ 24, reserved @ 28, enter_ns @ 32, args @ 40, result @ 88, caller_pc @ 96,
         }
-        TargetConfig = 24 {
+        Goroutine = 56 { header @ 0, goid @ 24, pc @ 32, stack_bytes @ 40, new_stack_bytes @ 48 }
+        TargetConfig = 32 {
             enabled @ 0, kind_special_profile @ 4, g_goid @ 8, g_m @ 12, m_curg @ 16, special_kind @ 20,
+            g_gopc @ 24, g_sched_pc @ 28,
         }
         ClassCounters = 72 {
             seen @ 0, sent @ 8, dropped_ring_full @ 16, dropped_no_buffer @ 24, dropped_unpaired @ 32,
@@ -53,8 +55,10 @@ fn words_follow_the_fields() {
         g_m: 4,
         m_curg: 5,
         special_kind: 6,
+        g_gopc: 7,
+        g_sched_pc: 8,
     };
-    assert_eq!(config.to_words(), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(config.to_words(), [1, 2, 3, 4, 5, 6, 7, 8]);
 
     let counters = ClassCounters::from_words([1, 2, 3, 4, 5, 6, 7, 8, 9]);
     assert_eq!(
@@ -76,7 +80,7 @@ fn numbers_round_trip() {
             assert_eq!(kind as u16, raw);
         }
     }
-    assert_eq!((0..=u16::MAX).filter_map(RecordKind::from_u16).count(), 8);
+    assert_eq!((0..=u16::MAX).filter_map(RecordKind::from_u16).count(), 11);
     for call in SyscallKind::ALL {
         assert_eq!(SyscallKind::from_u32(call as u32), Some(call));
     }

@@ -15,6 +15,7 @@ mod counters;
 mod emit;
 mod go_gc;
 mod go_heap;
+mod go_sched;
 mod mapping;
 
 /// The kernel lets only programs under a licence compatible with the GPL read stacks and user memory.

@@ -6,6 +6,7 @@
 mod collections;
 mod estimate;
 mod flame;
+mod goroutine_events;
 mod lifetimes;
 pub mod order;
 pub mod parity;

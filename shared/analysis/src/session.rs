@@ -4,6 +4,7 @@ use crate::AnalysisError;
 use crate::collections::Collections;
 use crate::estimate::Tally;
 use crate::flame;
+use crate::goroutine_events::GoroutineEvents;
 use crate::lifetimes::{Lifetimes, Selection, StackTally};
 use crate::symbols::Symbols;
 use crate::timeline::{MAX_TICKS, Ticks};
@@ -56,6 +57,7 @@ pub struct Session {
     clock_held: u64,
     scratch: Vec<u8>,
     missing_since_ns: Option<u64>,
+    pub(crate) goroutine_events: GoroutineEvents,
     pub(crate) censuses: Vec<GoroutineCensus>,
     pub(crate) exact: Vec<ExactWindow>,
     pub(crate) ledgers: Vec<Ledger>,
@@ -266,7 +268,10 @@ impl Session {
             Section::Lifetimes(table) => self.apply_lifetimes(&table),
             Section::Events(batch) => {
                 self.events += batch.len() as u64;
-                batch.iter().for_each(|event| self.collections.apply(&event));
+                batch.iter().for_each(|event| {
+                    self.collections.apply(&event);
+                    self.goroutine_events.apply(&event);
+                });
                 // A tick's events come behind its lifetime rows.
                 if let Some(ticks) = &mut self.ticks {
                     ticks.reach(0).collections = self.collections.totals;

@@ -39,10 +39,16 @@ pub enum Program {
     StwEnd,
     /// `CALL runtime.wakep` in `runtime.startTheWorldWithSema`
     StwEndWakep,
+    /// `CALL runtime.runqput` in `runtime.newproc.func1`
+    GoroutineCreated,
+    /// `runtime.gdestroy`, `runtime.goexit0` before Go 1.22
+    GoroutineExited,
+    /// `runtime.copystack`
+    StackCopied,
 }
 
 impl Program {
-    /// All of them.
+    /// Those that are attached from the beginning.
     pub const ALL: [Self; 7] = [
         Self::ProfileAlloc,
         Self::FreeSpecial,
@@ -52,6 +58,9 @@ impl Program {
         Self::StwEnd,
         Self::StwEndWakep,
     ];
+
+    /// Those that are attached while goroutines are followed one by one.
+    pub const GOROUTINES: [Self; 3] = [Self::GoroutineCreated, Self::GoroutineExited, Self::StackCopied];
 
     /// The Go function in which its site is.
     #[must_use]
@@ -63,6 +72,9 @@ impl Program {
             Self::GcMarkTermination => "runtime.gcMarkTermination",
             Self::StwBegin => "runtime.stopTheWorldWithSema",
             Self::StwEnd | Self::StwEndWakep => "runtime.startTheWorldWithSema",
+            Self::GoroutineCreated => "runtime.newproc.func1",
+            Self::GoroutineExited => "runtime.gdestroy",
+            Self::StackCopied => "runtime.copystack",
         }
     }
 
@@ -74,6 +86,7 @@ impl Program {
             Self::FreeSpecial => Class::Free,
             Self::GcStartCycle | Self::GcMarkTermination => Class::Gc,
             Self::StwBegin | Self::StwEnd | Self::StwEndWakep => Class::Stw,
+            Self::GoroutineCreated | Self::GoroutineExited | Self::StackCopied => Class::Goroutine,
         }
     }
 
@@ -86,6 +99,9 @@ impl Program {
             Self::StwBegin => programs::STW_BEGIN,
             Self::StwEnd => programs::STW_END,
             Self::StwEndWakep => programs::STW_END_WAKEP,
+            Self::GoroutineCreated => programs::GOROUTINE_CREATED,
+            Self::GoroutineExited => programs::GOROUTINE_EXITED,
+            Self::StackCopied => programs::STACK_COPIED,
         }
     }
 }
@@ -110,6 +126,10 @@ impl ProbePoint {
     pub fn find<B: AsRef<[u8]>>(binary: &GoBinary<B>, program: Program) -> Result<Self, SymbolError> {
         let site = match program {
             Program::StwEndWakep => binary.call_site(program.symbol(), "runtime.wakep")?,
+            Program::GoroutineCreated => binary.call_site(program.symbol(), "runtime.runqput")?,
+            Program::GoroutineExited => binary
+                .probe_site(program.symbol())
+                .or_else(|_| binary.probe_site("runtime.goexit0"))?,
             _ => binary.probe_site(program.symbol())?,
         };
         Ok(Self {
@@ -140,7 +160,9 @@ pub struct TargetSpec {
 /// What is attached to one process.
 pub(super) struct Attached {
     pub(super) config: TargetConfig,
-    links: Vec<UProbeLink>,
+    process: NonZeroU32,
+    executable: PathBuf,
+    links: Vec<(Class, UProbeLink)>,
 }
 
 impl BpfSession {
@@ -167,23 +189,66 @@ impl BpfSession {
             pid,
             Attached {
                 config,
+                process,
+                executable,
                 links: Vec::with_capacity(spec.sites.len()),
             },
         );
+        let attached = self.link(pid, &spec.sites);
+        if attached.is_err() {
+            self.detach(pid)?;
+        }
+        attached
+    }
 
-        for site in &spec.sites {
+    /// Attaches to more sites of a process: all of them or, after an error, none of these.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::NotAttached`], and those of [`Self::attach`].
+    pub fn attach_more(&mut self, pid: u32, sites: &[ProbePoint]) -> Result<(), BpfError> {
+        let attached = self.attached.get(&pid).ok_or(BpfError::NotAttached { pid })?;
+        let before = attached.links.len();
+        check_sites(pid, &attached.executable, sites)?;
+        let linked = self.link(pid, sites);
+        if linked.is_err()
+            && let Some(attached) = self.attached.get_mut(&pid)
+        {
+            attached.links.truncate(before);
+        }
+        linked
+    }
+
+    /// Takes the sites of one class off a process, which takes some 0.1 s a site.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::NotAttached`].
+    pub fn detach_class(&mut self, pid: u32, class: Class) -> Result<(), BpfError> {
+        let attached = self.attached.get_mut(&pid).ok_or(BpfError::NotAttached { pid })?;
+        attached.links.retain(|(of, _)| *of != class);
+        Ok(())
+    }
+
+    /// Whether sites of this class are attached in a process.
+    #[must_use]
+    pub fn has_sites(&self, pid: u32, class: Class) -> bool {
+        let attached = self.attached.get(&pid);
+        attached.is_some_and(|attached| attached.links.iter().any(|(of, _)| *of == class))
+    }
+
+    fn link(&mut self, pid: u32, sites: &[ProbePoint]) -> Result<(), BpfError> {
+        for site in sites {
+            let gone = || BpfError::NotAttached { pid };
+            let attached = self.attached.get(&pid).ok_or_else(gone)?;
+            let (process, executable) = (attached.process, attached.executable.clone());
             let program = self.uprobe(site.program)?;
             let link = program
                 .attach(site.file_offset, &executable, UProbeScope::OneProcess(process))
-                .and_then(|id| program.take_link(id));
-            match (link, self.attached.get_mut(&pid)) {
-                (Ok(link), Some(attached)) => attached.links.push(link),
-                (Ok(_), None) => return Err(BpfError::NotAttached { pid }),
-                (Err(error), _) => {
-                    self.detach(pid)?;
-                    return Err(BpfError::attaching(pid, &error));
-                }
-            }
+                .and_then(|id| program.take_link(id))
+                .map_err(|error| BpfError::attaching(pid, &error))?;
+            let attached = self.attached.get_mut(&pid).ok_or_else(gone)?;
+            attached.links.push((site.program.class(), link));
         }
         Ok(())
     }
@@ -217,6 +282,8 @@ fn config(spec: &TargetSpec) -> TargetConfig {
             g_m: offsets.g_m,
             m_curg: offsets.m_curg,
             special_kind: offsets.special_kind,
+            g_gopc: offsets.g_gopc,
+            g_sched_pc: offsets.g_sched_pc,
         },
     }
 }
