@@ -38,7 +38,8 @@ pub(crate) fn told(program: &mut Program, census: &Census) -> BTreeMap<u64, Told
                 state: state.to_owned(),
                 calls: stack
                     .into_iter()
-                    .filter(|(function, _)| function.starts_with("main."))
+                    // The wrapper of a `go` statement with arguments is in no dump.
+                    .filter(|(function, _)| function.starts_with("main.") && !function.contains(".gowrap"))
                     .collect(),
                 creator,
             },

@@ -30,12 +30,12 @@ fn just_the_leaked_goroutines_are_found() {
         let mut check = LeakCheck::new(address, true);
         // Collections find nothing unless they are asked.
         program.ask("gc");
-        assert_eq!(leaked(&program.census()), [], "{what}");
+        assert_eq!(leaked(&program.census()), [0_u64; 0], "{what}");
         // Asked and taken back before one came.
         check.ask(&program.process).expect("may be asked");
         check.undo(&program.process).expect("can be taken back");
         program.ask("gc");
-        assert_eq!(leaked(&program.census()), [], "{what}");
+        assert_eq!(leaked(&program.census()), [0_u64; 0], "{what}");
 
         check.ask(&program.process).expect("may be asked");
         program.ask("gc");

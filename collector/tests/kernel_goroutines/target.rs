@@ -47,17 +47,18 @@ impl Program {
             .spawn()
             .expect("start the program");
         let stdin = child.stdin.take();
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        // Until it speaks it may still be the process that was forked for it.
+        let report = answer(&mut stdout);
         let process = Process::open(child.id()).expect("the process");
         let go = GoTarget::load(&process).expect("a Go program");
-        let mut program = Self {
+        let program = Self {
             child,
             stdin,
             stdout,
             process,
             go,
         };
-        let report = program.answer();
         (program, report)
     }
 
@@ -104,6 +105,12 @@ impl Program {
         }
         calls
     }
+}
+
+fn answer(stdout: &mut BufReader<ChildStdout>) -> Report {
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a line from the program");
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
 }
 
 impl Drop for Program {
