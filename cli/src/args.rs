@@ -62,6 +62,9 @@ pub(crate) struct WatchOptions {
     /// Let the policy write MemProfileRate in the program; it is put back at detach, also after a crash
     #[arg(long)]
     pub(crate) allow_rate_write: bool,
+    /// Let the policy ask for Go's own leak detector (Go 1.27), which writes one byte to the program
+    #[arg(long)]
+    pub(crate) allow_leak_check: bool,
     /// Mean bytes between two samples; needs --allow-rate-write unless the program has this rate already
     #[arg(long, value_name = "BYTES")]
     pub(crate) sampling_rate: Option<u64>,

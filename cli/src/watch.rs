@@ -52,6 +52,7 @@ fn start(options: &WatchOptions, target: TargetChoice, is_ours: bool) -> anyhow:
         token: options.token.clone(),
         policy,
         allow_rate_write: options.allow_rate_write,
+        allow_leak_check: options.allow_leak_check,
         bpf_object,
         spool_root: options.spool.clone().map_or_else(|| state_dir("spool"), Ok)?,
         guard_executable: std::env::current_exe()?,

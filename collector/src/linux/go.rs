@@ -6,7 +6,7 @@ use super::sys::MappedFile;
 use crate::CollectorError;
 use crate::pipeline::{Symbol, Symbolize};
 use heaptide_protocol::session::{Capability, CapabilityState, EventClass, Method};
-use heaptide_symbols::{Frame, GoBinary, PcKind, ProbeSite, RuntimeOffsets, Support, SymbolError};
+use heaptide_symbols::{Frame, GoBinary, GoVersion, PcKind, ProbeSite, RuntimeOffsets, Support, SymbolError};
 use std::path::Path;
 
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct GoTarget {
 pub struct ProbePlan {
     pub points: Vec<ProbePoint>,
     pub refused: Vec<(Program, String)>,
+    /// Where goroutines are followed one by one, when a policy asks for it; or why they can't be.
+    pub goroutines: Result<Vec<ProbePoint>, String>,
     pub offsets: &'static RuntimeOffsets,
 }
 
@@ -95,6 +97,31 @@ impl GoTarget {
             .map(|vaddr| vaddr.wrapping_add(self.bias))
     }
 
+    /// Where the list of goroutines lies in the running program, and how to read it; or why that is not known.
+    pub fn goroutines(&self) -> Result<(u64, &'static RuntimeOffsets, GoVersion), String> {
+        let version = self.binary.go_version();
+        let (Some(offsets), Some(version)) = (self.binary.offsets(), version) else {
+            return Err("no offsets for this Go version".to_owned());
+        };
+        let allgs = self
+            .binary
+            .allgs_vaddr()
+            .ok_or("the address of runtime.allgs is not in the code that should use it")?;
+        Ok((allgs.wrapping_add(self.bias), offsets, version.clone()))
+    }
+
+    /// Where the switch of Go's leak detector is in the running program, or why there is none.
+    pub fn leak_check_address(&self) -> Result<u64, String> {
+        let vaddr = self.binary.leak_check_vaddr().ok_or_else(|| {
+            let version = self.binary.go_version().map_or("unknown", |version| &version.text);
+            format!(
+                "this program's runtime ({version}) has no leak detector whose switch could be found; Go 1.27 has \
+                 one"
+            )
+        })?;
+        Ok(vaddr.wrapping_add(self.bias))
+    }
+
     pub fn plan(&self) -> Option<ProbePlan> {
         let offsets = self.binary.offsets()?;
         let mut points = Vec::new();
@@ -105,9 +132,17 @@ impl GoTarget {
                 Err(why) => refused.push((program, why)),
             }
         }
+        let goroutines = Program::GOROUTINES
+            .into_iter()
+            .map(|program| {
+                let point = probe_point(program, ProbePoint::find(&self.binary, program));
+                point.map_err(|why| format!("{}: {why}", program.symbol()))
+            })
+            .collect();
         Some(ProbePlan {
             points,
             refused,
+            goroutines,
             offsets,
         })
     }
@@ -261,6 +296,14 @@ pub(crate) fn capabilities(
         Some(why) => CapabilityState::Limited { why },
         None => CapabilityState::Active,
     };
+    let goroutines = match &plan.goroutines {
+        Ok(_) => CapabilityState::Off {
+            why: "a policy turns it on: creation with its whole stack, exit and stack growth of each goroutine, \
+                  at about 3 µs a creation; coroutines (iter.Pull) are seen to end only"
+                .to_owned(),
+        },
+        Err(why) => unavailable(why.clone(), "report this binary's Go version"),
+    };
     let mapping_state = match mappings {
         Ok(()) => CapabilityState::Active,
         Err(why) => unavailable(why, "mount -t tracefs nodev /sys/kernel/tracing"),
@@ -281,11 +324,9 @@ pub(crate) fn capabilities(
         ),
         row(
             EventClass::Goroutine,
-            "goroutine id of each sample",
-            Method::Sampled { rate_bytes },
-            CapabilityState::Limited {
-                why: "creation stacks and the census are not collected yet".to_owned(),
-            },
+            "uprobes runtime.newproc, gdestroy (goexit0), copystack",
+            Method::Exact,
+            goroutines,
         ),
         row(
             EventClass::GarbageCollection,
@@ -311,7 +352,6 @@ pub(crate) fn capabilities(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heaptide_symbols::GoVersion;
 
     fn plan(refused: &[Program]) -> ProbePlan {
         let version = GoVersion::parse("go1.27.3").unwrap();
@@ -321,6 +361,7 @@ mod tests {
                 .iter()
                 .map(|program| (*program, "single-stepped".to_owned()))
                 .collect(),
+            goroutines: Ok(Vec::new()),
             offsets: RuntimeOffsets::of(&version).unwrap(),
         }
     }

@@ -4,6 +4,7 @@ pub mod bpf;
 mod cgroup;
 mod gauges;
 mod go;
+pub mod leak_check;
 pub(crate) mod memory;
 mod process;
 pub mod rate;
@@ -11,6 +12,7 @@ mod signature;
 mod sys;
 
 pub use go::{GoTarget, ProbePlan};
+pub use memory::goroutines;
 pub use process::{MappedPart, Process, Stat};
 pub use signature::{monotonic_ns, unix_ns};
 

@@ -1,11 +1,14 @@
 //! One tick after the other: records come in, sections come out.
 
+mod goroutines;
+
 use super::books::Books;
 use super::kernel;
 use super::live::{Inserted, LiveObject, LiveTable};
 use super::stacks::{StackTable, Symbolize};
 use super::{TAG_GO_HEAP, TAG_MAP_ANONYMOUS, TAG_MAP_FILE, TAG_MAP_HUGETLB, TAG_MAP_UNKNOWN, TAGS};
 use crate::linux::bpf::{AbiError, MappingCall, Record, Stack, What};
+use goroutines::KnownGoroutines;
 use heaptide_analysis::Estimator;
 use heaptide_policy::{Tier, Tiers};
 use heaptide_protocol::events::{EventBatch, EventBody, EventKind, OtherRow};
@@ -89,6 +92,7 @@ pub struct Pipeline {
     /// Threads that took a sample since the rate changed: the first of each is forced.
     forced: Option<(u64, HashSet<u32>)>,
     stopping: Option<u8>,
+    goroutines: KnownGoroutines,
     shedding: bool,
     live_sum: Estimator,
     allocated_bytes: f64,
@@ -113,6 +117,7 @@ impl Pipeline {
             in_force: vec![(0, 0)],
             forced: None,
             stopping: None,
+            goroutines: KnownGoroutines::default(),
             shedding: false,
             live_sum: Estimator::default(),
             allocated_bytes: 0.0,
@@ -212,6 +217,15 @@ impl Pipeline {
                     row: OtherRow { stack, ..row },
                 }
             }
+            What::GoroutineCreated { .. } | What::GoroutineExited { .. } | What::StackCopied { .. } => {
+                let Some(row) = self.goroutine_row(&record.what, record.at.ts_ns, symbols) else {
+                    return;
+                };
+                PendingWhat::Other {
+                    kind: EventKind::Goroutine,
+                    row,
+                }
+            }
             ref other => match kernel::row(record) {
                 Some((kind, row, stack)) => {
                     let stack = stack.and_then(|stack| self.intern(&stack, symbols));
@@ -262,6 +276,7 @@ impl Pipeline {
         sections.extend(std::mem::take(&mut self.batches).into_iter().map(Section::Events));
         self.books
             .flaw(Flaw::FrameUnresolved, std::mem::take(&mut self.stacks.unresolved));
+        self.settle_goroutines();
         TickOutput {
             sections,
             first_ns: tick * self.config.tick_ns,
@@ -360,7 +375,11 @@ impl Pipeline {
                     .dropped(EventClass::Allocation, DropReason::UnmatchedFree),
             },
             PendingWhat::Other { kind, row } => {
-                self.books.used(kernel::class_of(kind));
+                let class = kernel::class_of(kind);
+                self.books.used(class);
+                if self.shedding && class == EventClass::Goroutine {
+                    return self.books.flaw(Flaw::EventRowShed, 1);
+                }
                 self.event(timestamp_ns, thread_id, kind, EventBody::Other(row));
             }
         }

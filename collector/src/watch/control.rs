@@ -3,6 +3,7 @@
 use super::attach::Target;
 use crate::CollectorError;
 use crate::linux::bpf::{Class, ClassSet};
+use crate::linux::leak_check::LeakCheck;
 use crate::linux::monotonic_ns;
 use crate::linux::rate::RateControl;
 use crate::pipeline::Pipeline;
@@ -19,6 +20,7 @@ pub(super) struct Control {
     policy: Policy,
     rate: Option<RateControl>,
     grants: Grants,
+    leak_check: LeakCheck,
     last_outcome: Option<PolicyOutcome>,
     started_ns: u64,
     /// Why there can be no exact window here.
@@ -31,6 +33,7 @@ impl Control {
         rate: Option<RateControl>,
         rate_write: bool,
         sampled_heap: bool,
+        leak_check: LeakCheck,
     ) -> Self {
         let grants = Grants {
             rate_write,
@@ -41,6 +44,7 @@ impl Control {
             policy,
             rate,
             grants,
+            leak_check,
             last_outcome: None,
             started_ns: monotonic_ns(),
             no_exact: None,
@@ -216,11 +220,17 @@ impl Control {
         Some(outcome)
     }
 
-    /// Puts the program's own rate back.
+    /// Puts the program's own rate back, and takes back a leak check that no collection has begun.
     pub(super) fn undo(&mut self, target: &Target) -> Result<(), CollectorError> {
-        self.rate
+        let leak_check = self
+            .leak_check
+            .undo(&target.process)
+            .map_err(|source| CollectorError::io("can't take back the leak check", source));
+        let rate = self
+            .rate
             .as_mut()
-            .map_or(Ok(()), |rate| rate.restore(&target.process))
+            .map_or(Ok(()), |rate| rate.restore(&target.process));
+        rate.and(leak_check)
     }
 
     fn carry_out(
@@ -273,6 +283,10 @@ impl Control {
         let failed = |error: CollectorError| RejectReason::WriteFailed {
             detail: error.to_string(),
         };
+        self.follow_goroutines(policy.sources.goroutine_events, target)?;
+        if policy.leak_check != 0 && policy.leak_check != self.policy.leak_check {
+            self.leak_check.ask(&target.process)?;
+        }
         // From before the write on, so that no sample falls between the two.
         let at_ns = monotonic_ns();
         if let Some(rate) = &mut self.rate {
@@ -292,6 +306,30 @@ impl Control {
         pipeline.set_rate(self.program_rate(target), at_ns);
         self.policy = policy;
         Ok(())
+    }
+
+    /// Puts the probes for single goroutines in place, or takes them off: even a probe that is switched off
+    /// costs a goroutine 1 µs.
+    fn follow_goroutines(&self, wanted: bool, target: &mut Target) -> Result<(), RejectReason> {
+        let unavailable = |why: String| RejectReason::Unavailable {
+            what: "events of single goroutines".to_owned(),
+            why,
+        };
+        let pid = target.process.pid();
+        if wanted == target.bpf.has_sites(pid, Class::Goroutine) {
+            return Ok(());
+        }
+        let done = if wanted {
+            let sites = target
+                .plan
+                .goroutines
+                .as_ref()
+                .map_err(|why| unavailable(why.clone()))?;
+            target.bpf.attach_more(pid, sites)
+        } else {
+            target.bpf.detach_class(pid, Class::Goroutine)
+        };
+        done.map_err(|error| unavailable(error.to_string()))
     }
 }
 

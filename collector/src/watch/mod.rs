@@ -28,6 +28,8 @@ pub struct WatchConfig {
     pub policy: Policy,
     /// Whether a policy may have `MemProfileRate` written at all.
     pub allow_rate_write: bool,
+    /// Whether a policy may have Go's leak detector asked for, which writes one byte to the program.
+    pub allow_leak_check: bool,
     /// The compiled eBPF programs.
     pub bpf_object: &'static [u8],
     /// Unacknowledged frames are kept below this directory.

@@ -5,10 +5,12 @@ use super::connect::{Connection, connect, new_session_id};
 use super::control::Control;
 use super::exact::ExactWindows;
 use super::outgoing::Outgoing;
+use super::readers::goroutines::GoroutineReader;
 use super::readers::{ReadContext, Readers};
 use super::{StopRequest, WatchConfig, WatchEvent};
 use crate::CollectorError;
 use crate::linux::bpf::{Class, ClassSet, Counters, decode};
+use crate::linux::leak_check::LeakCheck;
 use crate::linux::rate::RateControl;
 use crate::linux::{self, Pacer, monotonic_ns};
 use crate::pipeline::{Pipeline, PipelineConfig};
@@ -127,11 +129,13 @@ impl Watch {
             .go
             .rate_address()
             .map(|address| RateControl::new(address, config.guard_executable.clone()));
+        let leak_check = LeakCheck::new(target.go.leak_check_address(), config.allow_leak_check);
         let mut control = Control::new(
             config.policy.clone(),
             rate,
             config.allow_rate_write,
             target.sees_heap(),
+            leak_check,
         );
         let exact = ExactWindows::new(config.bpf_object, &target.go);
         control.allow_exact(exact.available());
@@ -155,6 +159,8 @@ impl Watch {
             },
             control.program_rate(&target),
         );
+        let readers = Readers::new(vec![Box::new(GoroutineReader::new(&target.go))]);
+        target.capabilities.extend(readers.capabilities());
         let session = new_session_id()?;
         let (outgoing, uplink, events) = connect(config, &target, &policy, session)?;
         let now_ns = monotonic_ns();
@@ -173,7 +179,7 @@ impl Watch {
             closed_ns: now_ns - now_ns % tick_ns,
             page_bytes: rustix::param::page_size() as u64,
             waiting: Vec::new(),
-            readers: Readers::new(Vec::new()),
+            readers,
             exact,
             rollup_pacer: Pacer::new(),
             gauges_due_ns: 0,

@@ -54,7 +54,7 @@ const MOV_LOAD: u8 = 0x8b;
 const CMP: u8 = 0x3b;
 
 /// Opcode and target of everything that looks like a 64-bit `op disp32(RIP), reg`.
-fn rip_relative_words(code: &[u8], vaddr: u64) -> impl Iterator<Item = (u8, u64)> {
+pub(crate) fn rip_relative_words(code: &[u8], vaddr: u64) -> impl Iterator<Item = (u8, u64)> {
     code.windows(7).enumerate().filter_map(move |(at, window)| {
         let [0x48 | 0x4c, opcode, modrm, displacement @ ..] = window else {
             return None;

@@ -14,7 +14,9 @@ use std::fs;
 use std::path::Path;
 
 use common::{Toolchain, VARIANTS, Variant, has_c_compiler, run};
-use heaptide_symbols::{Frame, GoBinary, PcKind, ProbeInstruction, RuntimeOffsets, Support, SymbolError};
+use heaptide_symbols::{
+    Frame, GoBinary, GoVersion, PcKind, ProbeInstruction, RuntimeOffsets, Support, SymbolError, wait_reason,
+};
 use serde_json::Value;
 
 /// Functions that the collector probes; each must be probed at a PUSH.
@@ -26,6 +28,7 @@ const PROBED: &[&str] = &[
     "runtime.stopTheWorldWithSema",
     "runtime.startTheWorldWithSema",
     "runtime.newproc",
+    "runtime.copystack",
 ];
 
 type Binary = GoBinary<Vec<u8>>;
@@ -75,6 +78,12 @@ fn check_version(minor: u32) {
         if variant.stripped {
             assert_eq!(binary.symbol("runtime.main"), None, "{what}: is not stripped");
             assert!(binary.scan_mbuckets().is_some(), "{what}: mbuckets");
+            assert!(binary.scan_allgs().is_some(), "{what}: allgs");
+            assert_eq!(
+                binary.leak_check_vaddr().is_some(),
+                minor >= 27,
+                "{what}: the leak detector's switch"
+            );
         } else {
             check_symbols(&what, &binary, &toolchain, &path);
             check_lines(&what, &binary, &toolchain, &path);
@@ -84,6 +93,7 @@ fn check_version(minor: u32) {
         }
     }
     offsets_equal_dwarf(&toolchain);
+    wait_reasons_equal_the_source(&toolchain);
 }
 
 fn check_identity(what: &str, binary: &Binary, minor: u32, variant: &Variant) {
@@ -134,10 +144,24 @@ fn check_probe_sites(what: &str, binary: &Binary) {
             "{what}"
         );
     }
-    let call = binary.call_site("runtime.startTheWorldWithSema", "runtime.wakep");
-    let call = call.unwrap_or_else(|e| panic!("{what}: {e}"));
-    assert_eq!(call.instruction, ProbeInstruction::CallRel32, "{what}");
-    assert_eq!(code[call.file_offset as usize], 0xe8, "{what}");
+    // A goroutine's end: `gdestroy` came with Go 1.22.
+    let minor = binary.go_version().map_or(0, |version| version.minor);
+    let end = if minor < 22 {
+        "runtime.goexit0"
+    } else {
+        "runtime.gdestroy"
+    };
+    let end = binary.probe_site(end).unwrap_or_else(|e| panic!("{what}: {e}"));
+    assert_eq!(end.instruction, ProbeInstruction::Push, "{what}");
+    for (function, callee) in [
+        ("runtime.startTheWorldWithSema", "runtime.wakep"),
+        ("runtime.newproc.func1", "runtime.runqput"),
+    ] {
+        let call = binary.call_site(function, callee);
+        let call = call.unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(call.instruction, ProbeInstruction::CallRel32, "{what}");
+        assert_eq!(code[call.file_offset as usize], 0xe8, "{what}");
+    }
 
     let missing = binary.probe_site("runtime.noSuchFunction");
     assert_eq!(
@@ -292,10 +316,19 @@ fn check_symbols(what: &str, binary: &Binary, toolchain: &Toolchain, path: &Path
             binary.mbuckets_vaddr(),
             binary.scan_mbuckets(),
         ),
+        ("runtime.allgs", binary.allgs_vaddr(), binary.scan_allgs()),
     ] {
         let truth = addresses.get(name).copied();
         assert!(truth.is_some(), "{what}: nm has no {name}");
         assert_eq!((symbol, scan), (truth, truth), "{what}: {name}");
+    }
+    // The switch is part of a larger variable, `runtime.work`, which is 1,000 bytes or so.
+    let work = addresses["runtime.work"];
+    if let Some(switch) = binary.leak_check_vaddr() {
+        assert!(
+            (work..work + 4096).contains(&switch),
+            "{what}: {switch:#x}, work {work:#x}"
+        );
     }
     let mut compared = 0;
     for function in binary.functions() {
@@ -358,6 +391,47 @@ fn check_lines(what: &str, binary: &Binary, toolchain: &Toolchain, path: &Path) 
         }
     }
     assert!(with_line > 1000, "{what}: only {with_line} lines were compared");
+}
+
+/// The words for wait reasons, against the runtime's source.
+fn wait_reasons_equal_the_source(toolchain: &Toolchain) {
+    let path = toolchain.root().join("src/runtime/runtime2.go");
+    let source = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let block = |from: &str, to: &str| {
+        let rest = source.split_once(from).unwrap().1;
+        rest.split_once(to).unwrap().0.to_owned()
+    };
+    let names = block("type waitReason uint8", "\n)");
+    let names = names.lines().filter_map(|line| {
+        line.split_whitespace()
+            .next()
+            .filter(|word| word.starts_with("waitReason"))
+    });
+    let texts = block("var waitReasonStrings = [...]string{", "\n}");
+    let texts: HashMap<&str, &str> = texts
+        .lines()
+        .filter_map(|line| {
+            let (name, text) = line.split_once(':')?;
+            Some((name.trim(), text.split('"').nth(1)?))
+        })
+        .collect();
+    let version = GoVersion {
+        text: String::new(),
+        major: 1,
+        minor: toolchain.minor,
+    };
+    let mut count = 0;
+    for (number, name) in names.enumerate() {
+        assert_eq!(
+            wait_reason(&version, number as u8),
+            texts[name],
+            "go1.{}: {name}",
+            toolchain.minor
+        );
+        count = number + 1;
+    }
+    assert!(count > 30, "go1.{}: {count} wait reasons", toolchain.minor);
+    assert_eq!(wait_reason(&version, count as u8), "unknown wait reason");
 }
 
 /// The offsets table, against the DWARF of this version.

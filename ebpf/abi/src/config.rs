@@ -22,12 +22,19 @@ pub struct TargetConfig {
     pub m_curg: u32,
     /// Offset of `special.kind`: 10 up to Go 1.23, 16 from 1.24, where `special.offset` grew.
     pub special_kind: u32,
+    /// Offset of `g.gopc`.
+    pub g_gopc: u32,
+    /// Offset of `g.sched.pc`.
+    pub g_sched_pc: u32,
 }
+
+/// Words in [`TargetConfig`].
+pub const TARGET_WORDS: usize = 8;
 
 impl TargetConfig {
     /// The same bytes as words, for maps that are written without `unsafe`.
     #[must_use]
-    pub const fn to_words(self) -> [u32; 6] {
+    pub const fn to_words(self) -> [u32; TARGET_WORDS] {
         [
             self.enabled,
             self.kind_special_profile,
@@ -35,6 +42,8 @@ impl TargetConfig {
             self.g_m,
             self.m_curg,
             self.special_kind,
+            self.g_gopc,
+            self.g_sched_pc,
         ]
     }
 }

@@ -16,7 +16,7 @@ mod kernel;
 mod exact;
 mod record;
 
-pub use config::{TARGETS_MAX, TargetConfig};
+pub use config::{TARGET_WORDS, TARGETS_MAX, TargetConfig};
 pub use counters::{CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters};
 pub use exact::{
     EXACT_CONTROL_WORDS, EXACT_COUNT_WORDS, EXACT_SAMPLE_BYTES, ExactControl, ExactCounts, ExactKey,
@@ -27,8 +27,8 @@ pub use kernel::{
     HUGE_LAYOUT_WORDS, HugeLayout, KERNEL_CONFIG_WORDS, KernelConfig, SUMS_WORDS, Sums, fault_chance,
 };
 pub use record::{
-    GcWork, Header, HugePage, MAX_STACK_FRAMES, Mapping, PageFault, RECORD_MAX_BYTES, RecordKind, Registers,
-    SampledAlloc, SampledFree, SyscallKind, Wait, flags,
+    GcWork, Goroutine, Header, HugePage, MAX_STACK_FRAMES, Mapping, PageFault, RECORD_MAX_BYTES, RecordKind,
+    Registers, SampledAlloc, SampledFree, SyscallKind, Wait, flags,
 };
 
 /// Names of the maps and of the read-only variables in the object file.
@@ -83,6 +83,12 @@ pub mod programs {
     pub const EXACT_ALLOC: &str = "exact_alloc";
     /// uprobe, Go `runtime.profilealloc`, beside `exact_alloc`.
     pub const EXACT_SAMPLE: &str = "exact_sample";
+    /// uprobe, the `CALL runtime.runqput` inside Go `runtime.newproc.func1`.
+    pub const GOROUTINE_CREATED: &str = "goroutine_created";
+    /// uprobe, Go `runtime.gdestroy`, before 1.22 `runtime.goexit0`.
+    pub const GOROUTINE_EXITED: &str = "goroutine_exited";
+    /// uprobe, Go `runtime.copystack`.
+    pub const STACK_COPIED: &str = "stack_copied";
     /// tracepoint, `syscalls:sys_enter_*` of the mapping calls.
     pub const MAPPING_ENTER: &str = "mapping_enter";
     /// tracepoint, `syscalls:sys_exit_*` of the mapping calls.

@@ -53,6 +53,13 @@ pub enum RecordKind {
     GcSweep = 23,
     /// [`Wait`]: a thread was runnable and waited for a processor.
     Wait = 24,
+    /// [`Goroutine`]: one was created and is about to be made runnable. With the stack, in which the creator's
+    /// frames follow those of `newproc`.
+    GoroutineCreated = 50,
+    /// [`Goroutine`]: one ends.
+    GoroutineExited = 51,
+    /// [`Goroutine`]: its stack is about to be copied to a larger or a smaller one.
+    StackCopied = 52,
 }
 
 impl RecordKind {
@@ -73,6 +80,9 @@ impl RecordKind {
             22 => Self::GcAssist,
             23 => Self::GcSweep,
             24 => Self::Wait,
+            50 => Self::GoroutineCreated,
+            51 => Self::GoroutineExited,
+            52 => Self::StackCopied,
             _ => return None,
         })
     }
@@ -135,6 +145,23 @@ pub struct Registers {
     pub header: Header,
     /// Arguments 0 to 3 of Go's register ABI.
     pub args: [u64; 4],
+}
+
+/// Something happened to a goroutine, which need not be the one that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Goroutine {
+    /// Kind, time, thread.
+    pub header: Header,
+    /// Its id, 0 if it could not be read.
+    pub goid: u64,
+    /// Creation: `g.gopc`, the return address into the creator. Stack copy: `g.sched.pc`, where it stands; when
+    /// the stack grows, that is in the function that had no room. Exit: 0.
+    pub pc: u64,
+    /// Bytes of its stack, `g.stack.hi - g.stack.lo`; before a copy.
+    pub stack_bytes: u64,
+    /// Stack copy: bytes of the new stack. Otherwise 0.
+    pub new_stack_bytes: u64,
 }
 
 /// Which mapping system call.

@@ -6,7 +6,7 @@
 use core::mem::offset_of;
 
 use heaptide_ebpf_abi::{
-    CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters, GcWork, HUGE_LAYOUT_WORDS, Header, HugeLayout,
+    CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters, GcWork, Goroutine, HUGE_LAYOUT_WORDS, Header, HugeLayout,
     HugePage, KERNEL_CONFIG_WORDS, KernelConfig, Mapping, PageFault, RECORD_MAX_BYTES, RecordKind, Registers,
     SUMS_WORDS, SampledAlloc, SampledFree, Sums, SyscallKind, TargetConfig, Wait, fault_chance,
 };
@@ -44,8 +44,10 @@ fn layout_is_golden() {
             status_at @ 0, succeeded @ 4, nothing @ 8, mm_owner @ 12, task_tgid @ 16, task_thread_pid @ 20,
             pid_numbers @ 24, upid_ns @ 28, ns_inum @ 32, upid_bytes @ 36,
         }
-        TargetConfig = 24 {
+        Goroutine = 56 { header @ 0, goid @ 24, pc @ 32, stack_bytes @ 40, new_stack_bytes @ 48 }
+        TargetConfig = 32 {
             enabled @ 0, kind_special_profile @ 4, g_goid @ 8, g_m @ 12, m_curg @ 16, special_kind @ 20,
+            g_gopc @ 24, g_sched_pc @ 28,
         }
         ClassCounters = 72 {
             seen @ 0, sent @ 8, dropped_ring_full @ 16, dropped_no_buffer @ 24, dropped_unpaired @ 32,
@@ -78,8 +80,10 @@ fn words_follow_the_fields() {
         g_m: 4,
         m_curg: 5,
         special_kind: 6,
+        g_gopc: 7,
+        g_sched_pc: 8,
     };
-    assert_eq!(config.to_words(), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(config.to_words(), [1, 2, 3, 4, 5, 6, 7, 8]);
 
     let config = KernelConfig {
         armed_ns: 1,
@@ -126,7 +130,7 @@ fn numbers_round_trip() {
             assert_eq!(kind as u16, raw);
         }
     }
-    assert_eq!((0..=u16::MAX).filter_map(RecordKind::from_u16).count(), 13);
+    assert_eq!((0..=u16::MAX).filter_map(RecordKind::from_u16).count(), 16);
     for call in SyscallKind::ALL {
         assert_eq!(SyscallKind::from_u32(call as u32), Some(call));
     }

@@ -82,7 +82,7 @@ pub fn goroutine(g: u64, config: &TargetConfig) -> (u64, u16) {
 }
 
 #[inline(always)]
-fn read_user<T>(addr: u64) -> Option<T> {
+pub fn read_user<T>(addr: u64) -> Option<T> {
     // SAFETY: the kernel checks the address and copies; every bit pattern is a valid `u8` or `u64`.
     unsafe { bpf_probe_read_user(addr as *const T) }.ok()
 }

@@ -19,6 +19,7 @@ mod go_heap;
 mod go_work;
 mod huge_page;
 mod kernel;
+mod go_sched;
 mod mapping;
 mod page_fault;
 mod sched;

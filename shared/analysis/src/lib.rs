@@ -7,6 +7,7 @@ mod collections;
 mod estimate;
 mod flame;
 mod kernel;
+mod goroutine_events;
 mod lifetimes;
 pub mod order;
 pub mod parity;

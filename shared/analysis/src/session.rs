@@ -4,6 +4,7 @@ use crate::AnalysisError;
 use crate::collections::Collections;
 use crate::estimate::Tally;
 use crate::flame;
+use crate::goroutine_events::GoroutineEvents;
 use crate::kernel::Kernel;
 use crate::lifetimes::{Lifetimes, Selection, StackTally};
 use crate::symbols::Symbols;
@@ -58,6 +59,7 @@ pub struct Session {
     clock_held: u64,
     scratch: Vec<u8>,
     missing_since_ns: Option<u64>,
+    pub(crate) goroutine_events: GoroutineEvents,
     pub(crate) censuses: Vec<GoroutineCensus>,
     pub(crate) exact: Vec<ExactWindow>,
     pub(crate) ledgers: Vec<Ledger>,
@@ -271,6 +273,7 @@ impl Session {
                 for event in batch.iter() {
                     self.collections.apply(&event);
                     self.kernel.apply(&event, batch.symbol_gen);
+                    self.goroutine_events.apply(&event);
                 }
                 // A tick's events come behind its lifetime rows.
                 if let Some(ticks) = &mut self.ticks {

@@ -78,6 +78,8 @@ pub enum Flaw {
     ClockHeld,
     /// The address was sampled again before its free was seen; the older one was closed.
     FreeMissed,
+    /// A goroutine that was not remembered because there were too many: no age, no whole creation stack.
+    GoroutineUnaged,
 }
 
 impl HopCount {

@@ -55,6 +55,7 @@ pub fn flaw_words(flaw: Flaw) -> &'static str {
         Flaw::EventRowShed => "event rows left out to stay within the cost budget",
         Flaw::ClockHeld => "records whose clock ran backwards",
         Flaw::FreeMissed => "frees that were not seen",
+        Flaw::GoroutineUnaged => "goroutines without a known age",
     }
 }
 

@@ -51,6 +51,12 @@ pub enum Program {
     ExactAlloc,
     /// `runtime.profilealloc`, for the length of an exact window
     ExactSample,
+    /// `CALL runtime.runqput` in `runtime.newproc.func1`
+    GoroutineCreated,
+    /// `runtime.gdestroy`, `runtime.goexit0` before Go 1.22
+    GoroutineExited,
+    /// `runtime.copystack`
+    StackCopied,
 }
 
 impl Program {
@@ -73,6 +79,9 @@ impl Program {
         Self::StwEndWakep,
     ];
 
+    /// Those that are attached while goroutines are followed one by one.
+    pub const GOROUTINES: [Self; 3] = [Self::GoroutineCreated, Self::GoroutineExited, Self::StackCopied];
+
     /// The Go function in which its site is.
     #[must_use]
     pub const fn symbol(self) -> &'static str {
@@ -87,6 +96,9 @@ impl Program {
             Self::GcSweepBegin => "runtime.deductSweepCredit",
             Self::GcSweepEnd => "runtime.sweepone",
             Self::ExactAlloc => "runtime.mallocgc",
+            Self::GoroutineCreated => "runtime.newproc.func1",
+            Self::GoroutineExited => "runtime.gdestroy",
+            Self::StackCopied => "runtime.copystack",
         }
     }
 
@@ -100,6 +112,7 @@ impl Program {
             Self::StwBegin | Self::StwEnd | Self::StwEndWakep => Class::Stw,
             Self::GcAssistBegin | Self::GcAssistEnd | Self::GcSweepBegin | Self::GcSweepEnd => Class::GcWork,
             Self::ExactAlloc | Self::ExactSample => Class::Exact,
+            Self::GoroutineCreated | Self::GoroutineExited | Self::StackCopied => Class::Goroutine,
         }
     }
 
@@ -118,6 +131,9 @@ impl Program {
             Self::GcSweepEnd => programs::GC_SWEEP_END,
             Self::ExactAlloc => programs::EXACT_ALLOC,
             Self::ExactSample => programs::EXACT_SAMPLE,
+            Self::GoroutineCreated => programs::GOROUTINE_CREATED,
+            Self::GoroutineExited => programs::GOROUTINE_EXITED,
+            Self::StackCopied => programs::STACK_COPIED,
         }
     }
 }
@@ -148,6 +164,10 @@ impl ProbePoint {
             }
             Program::GcSweepBegin => binary.call_site(program.symbol(), "runtime.sweepone")?,
             Program::GcSweepEnd => binary.call_site(program.symbol(), "runtime.(*activeSweep).end")?,
+            Program::GoroutineCreated => binary.call_site(program.symbol(), "runtime.runqput")?,
+            Program::GoroutineExited => binary
+                .probe_site(program.symbol())
+                .or_else(|_| binary.probe_site("runtime.goexit0"))?,
             _ => binary.probe_site(program.symbol())?,
         };
         Ok(Self {
@@ -178,7 +198,9 @@ pub struct TargetSpec {
 /// What is attached to one process.
 pub(super) struct Attached {
     pub(super) config: TargetConfig,
-    links: Vec<UProbeLink>,
+    process: NonZeroU32,
+    executable: PathBuf,
+    links: Vec<(Class, UProbeLink)>,
 }
 
 impl BpfSession {
@@ -206,23 +228,66 @@ impl BpfSession {
             pid,
             Attached {
                 config,
+                process,
+                executable,
                 links: Vec::with_capacity(spec.sites.len()),
             },
         );
+        let attached = self.link(pid, &spec.sites);
+        if attached.is_err() {
+            self.detach(pid)?;
+        }
+        attached
+    }
 
-        for site in &spec.sites {
+    /// Attaches to more sites of a process: all of them or, after an error, none of these.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::NotAttached`], and those of [`Self::attach`].
+    pub fn attach_more(&mut self, pid: u32, sites: &[ProbePoint]) -> Result<(), BpfError> {
+        let attached = self.attached.get(&pid).ok_or(BpfError::NotAttached { pid })?;
+        let before = attached.links.len();
+        check_sites(pid, &attached.executable, sites)?;
+        let linked = self.link(pid, sites);
+        if linked.is_err()
+            && let Some(attached) = self.attached.get_mut(&pid)
+        {
+            attached.links.truncate(before);
+        }
+        linked
+    }
+
+    /// Takes the sites of one class off a process, which takes some 0.1 s a site.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::NotAttached`].
+    pub fn detach_class(&mut self, pid: u32, class: Class) -> Result<(), BpfError> {
+        let attached = self.attached.get_mut(&pid).ok_or(BpfError::NotAttached { pid })?;
+        attached.links.retain(|(of, _)| *of != class);
+        Ok(())
+    }
+
+    /// Whether sites of this class are attached in a process.
+    #[must_use]
+    pub fn has_sites(&self, pid: u32, class: Class) -> bool {
+        let attached = self.attached.get(&pid);
+        attached.is_some_and(|attached| attached.links.iter().any(|(of, _)| *of == class))
+    }
+
+    fn link(&mut self, pid: u32, sites: &[ProbePoint]) -> Result<(), BpfError> {
+        for site in sites {
+            let gone = || BpfError::NotAttached { pid };
+            let attached = self.attached.get(&pid).ok_or_else(gone)?;
+            let (process, executable) = (attached.process, attached.executable.clone());
             let program = self.uprobe(site.program)?;
             let link = program
                 .attach(site.file_offset, &executable, UProbeScope::OneProcess(process))
-                .and_then(|id| program.take_link(id));
-            match (link, self.attached.get_mut(&pid)) {
-                (Ok(link), Some(attached)) => attached.links.push(link),
-                (Ok(_), None) => return Err(BpfError::NotAttached { pid }),
-                (Err(error), _) => {
-                    self.detach(pid)?;
-                    return Err(BpfError::attaching(pid, &error));
-                }
-            }
+                .and_then(|id| program.take_link(id))
+                .map_err(|error| BpfError::attaching(pid, &error))?;
+            let attached = self.attached.get_mut(&pid).ok_or_else(gone)?;
+            attached.links.push((site.program.class(), link));
         }
         Ok(())
     }
@@ -257,6 +322,8 @@ fn config(spec: &TargetSpec) -> TargetConfig {
             g_m: offsets.g_m,
             m_curg: offsets.m_curg,
             special_kind: offsets.special_kind,
+            g_gopc: offsets.g_gopc,
+            g_sched_pc: offsets.g_sched_pc,
         },
     }
 }

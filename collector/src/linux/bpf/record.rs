@@ -2,8 +2,8 @@
 //! either a record or an error.
 
 use heaptide_ebpf_abi::{
-    GcWork, Header, HugePage, MAX_STACK_FRAMES, Mapping, PageFault, RecordKind, Registers, SampledAlloc,
-    SampledFree, SyscallKind, Wait, flags,
+    GcWork, Goroutine, Header, HugePage, MAX_STACK_FRAMES, Mapping, PageFault, RecordKind, Registers,
+    SampledAlloc, SampledFree, SyscallKind, Wait, flags,
 };
 
 /// A record of the ring buffer.
@@ -129,6 +129,35 @@ pub enum What<'a> {
     Wait {
         /// When it began.
         begin_ns: u64,
+    },
+    /// A goroutine was created and is about to be made runnable (`newproc`).
+    GoroutineCreated {
+        /// The new one; `None` if its id could not be read.
+        goid: Option<u64>,
+        /// The return address into the creator (`g.gopc`).
+        creator_pc: u64,
+        /// Size of its stack in bytes.
+        stack_bytes: u64,
+        /// From `newproc.func1` over `newproc` to the creator.
+        stack: Stack<'a>,
+    },
+    /// A goroutine ends (`gdestroy`, `goexit0`).
+    GoroutineExited {
+        /// Which one.
+        goid: Option<u64>,
+        /// Size of its stack in bytes.
+        stack_bytes: u64,
+    },
+    /// A goroutine's stack is about to be copied to a larger or smaller one (`copystack`).
+    StackCopied {
+        /// Which one.
+        goid: Option<u64>,
+        /// Where it stands: when its stack grows, in the function that had no room.
+        pc: u64,
+        /// Bytes of its stack so far.
+        old_bytes: u64,
+        /// Bytes of the next one.
+        new_bytes: u64,
     },
 }
 
@@ -289,6 +318,9 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, AbiError> {
         RecordKind::HugePage => size_of::<HugePage>(),
         RecordKind::GcAssist | RecordKind::GcSweep => size_of::<GcWork>(),
         RecordKind::Wait => size_of::<Wait>(),
+        RecordKind::GoroutineCreated | RecordKind::GoroutineExited | RecordKind::StackCopied => {
+            size_of::<Goroutine>()
+        }
         _ => size_of::<Registers>(),
     };
     let expected_bytes = fixed_bytes + usize::from(stack_frames) * 8;
@@ -385,6 +417,25 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, AbiError> {
         RecordKind::Wait => What::Wait {
             begin_ns: fields.u64(),
         },
+        RecordKind::GoroutineCreated | RecordKind::GoroutineExited | RecordKind::StackCopied => {
+            let [goid, pc, stack_bytes, new_bytes] = fields.words();
+            let goid = (goid != 0 && flags & flags::GOID_UNKNOWN == 0).then_some(goid);
+            match kind {
+                RecordKind::GoroutineCreated => What::GoroutineCreated {
+                    goid,
+                    creator_pc: pc,
+                    stack_bytes,
+                    stack: stack(0),
+                },
+                RecordKind::StackCopied => What::StackCopied {
+                    goid,
+                    pc,
+                    old_bytes: stack_bytes,
+                    new_bytes,
+                },
+                _ => What::GoroutineExited { goid, stack_bytes },
+            }
+        }
     };
     Ok(Record { at, what })
 }

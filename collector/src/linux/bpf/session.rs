@@ -15,7 +15,7 @@ use aya::{
     programs::{TracePoint, UProbe, trace_point::TracePointLink},
 };
 use heaptide_ebpf_abi::{
-    CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters, SyscallKind, TARGETS_MAX, maps, programs,
+    CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters, SyscallKind, TARGET_WORDS, TARGETS_MAX, maps, programs,
 };
 
 use super::{
@@ -115,7 +115,7 @@ impl Counters {
 pub struct BpfSession {
     pub(super) ebpf: Ebpf,
     ring: RingBuf<MapData>,
-    pub(super) targets: HashMap<MapData, u32, [u32; 6]>,
+    pub(super) targets: HashMap<MapData, u32, [u32; TARGET_WORDS]>,
     counters: PerCpuArray<MapData, [u64; COUNTER_WORDS]>,
     pub(super) attached: BTreeMap<u32, Attached>,
     /// Entries, then returns.
@@ -155,7 +155,7 @@ impl BpfSession {
             .load(&aligned(object))
             .map_err(|error| BpfError::loading(&error))?;
 
-        for program in Program::ALL {
+        for program in Program::ALL.into_iter().chain(Program::GOROUTINES) {
             let name = program.name();
             uprobe(&mut ebpf, name)?
                 .load()

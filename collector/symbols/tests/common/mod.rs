@@ -175,6 +175,12 @@ impl Toolchain {
         String::from_utf8(done.stdout).unwrap()
     }
 
+    /// `GOROOT`.
+    pub fn root(&self) -> PathBuf {
+        let done = self.command(&["env", "GOROOT"]).output().unwrap();
+        PathBuf::from(String::from_utf8(done.stdout).unwrap().trim())
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.go);
         command.args(arguments);

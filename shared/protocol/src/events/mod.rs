@@ -78,7 +78,9 @@ pub enum EventBody {
 /// | `GcWork` | length, ns; the event is at its end | 0 | [`GcWorkDetail`] |
 /// | `OffCpu` | length, ns; the event is at its end | 0 | [`OffCpuDetail`] |
 ///
-/// A `Goroutine` event names the goroutine in `goroutine_id`; at its creation the stack is the creator's.
+/// A `Goroutine` event names the goroutine in `goroutine_id`. At its creation the stack is the creator's, and
+/// the bytes are 0 before; at its exit they are 0 after. A stack that is copied to a smaller one is told as
+/// growth too, with fewer bytes after than before; its one frame is where the goroutine stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OtherRow {
     pub size_bytes: u64,

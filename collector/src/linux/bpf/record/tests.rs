@@ -92,6 +92,34 @@ fn decode_table() {
                 reason: 7,
             },
         ),
+        (
+            "goroutine",
+            record(50, 0, 0, &[7, 0x40_1000, 2048, 0], &[]),
+            What::GoroutineCreated {
+                goid: Some(7),
+                creator_pc: 0x40_1000,
+                stack_bytes: 2048,
+                stack: no_stack(0),
+            },
+        ),
+        (
+            "a goroutine without id ends",
+            record(51, flags::GOID_UNKNOWN, 0, &[7, 0, 8192, 0], &[]),
+            What::GoroutineExited {
+                goid: None,
+                stack_bytes: 8192,
+            },
+        ),
+        (
+            "growth",
+            record(52, 0, 0, &[7, 0x40_2000, 2048, 4096], &[]),
+            What::StackCopied {
+                goid: Some(7),
+                pc: 0x40_2000,
+                old_bytes: 2048,
+                new_bytes: 4096,
+            },
+        ),
         ("started", record(7, 0, 0, &[0, 7, 3, 4], &[]), What::StwEndWakep),
         (
             "mmap",

@@ -1,0 +1,187 @@
+//! This process's own memory holds made-up goroutines: real reads of known bytes.
+
+use super::*;
+use heaptide_symbols::GoVersion;
+
+/// A `g` and its stack, at the offsets of Go 1.27.
+struct Made {
+    g: Box<[u64; 64]>,
+    stack: Box<[u64; 256]>,
+}
+
+fn offsets() -> &'static RuntimeOffsets {
+    RuntimeOffsets::of(&GoVersion::parse("go1.27.3").unwrap()).unwrap()
+}
+
+impl Made {
+    /// Its frames lie `frames` apart from each other, the leaf at the bottom.
+    fn new(goid: u64, status: u32, wait_reason: u8, frames: &[u64]) -> Self {
+        let mut made = Self {
+            g: Box::new([0; 64]),
+            stack: Box::new([0; 256]),
+        };
+        let lo = made.stack.as_ptr() as u64;
+        let hi = lo + 256 * 8;
+        let (pc, returns) = frames.split_first().unwrap_or((&0, &[]));
+        // From the top of the stack downwards, a frame pointer and a return address each 100 words.
+        let mut bp = 0;
+        let mut at = 256;
+        for return_pc in returns.iter().rev() {
+            at -= if returns.len() > 2 { 10 } else { 100 };
+            made.stack[at] = bp;
+            made.stack[at + 1] = *return_pc;
+            bp = lo + at as u64 * 8;
+        }
+        let sp = lo + (at as u64 - 6) * 8;
+        let o = offsets();
+        for (offset, value) in [
+            (o.g_stack_lo, lo),
+            (o.g_stack_hi, hi),
+            (o.g_sched_sp, sp),
+            (o.g_sched_pc, *pc),
+            (o.g_sched_bp, bp),
+            (o.g_atomicstatus, u64::from(status)),
+            (o.g_goid, goid),
+            (o.g_waitreason, u64::from(wait_reason)),
+            (o.g_gopc, 0x1000),
+            (o.g_startpc, 0x2000),
+        ] {
+            made.g[offset as usize / 8] = value;
+        }
+        made
+    }
+
+    fn set(mut self, offset: u32, value: u64) -> Self {
+        self.g[offset as usize / 8] = value;
+        self
+    }
+}
+
+fn census(made: &[Made], walk_ns: u64) -> Census {
+    let pointers: Vec<u64> = made.iter().map(|made| made.g.as_ptr() as u64).collect();
+    let header = [
+        pointers.as_ptr() as u64,
+        pointers.len() as u64,
+        pointers.len() as u64,
+    ];
+    let process = Process::open(std::process::id()).unwrap();
+    let plan = Plan {
+        allgs: header.as_ptr() as u64,
+        offsets: offsets(),
+        walk_ns,
+    };
+    Census::take(&process, &plan).unwrap()
+}
+
+fn stacks(census: &Census) -> Vec<(u64, Vec<u64>)> {
+    let mut stacks: Vec<_> = census
+        .members
+        .iter()
+        .map(|member| (member.goid, census.groups[member.group as usize].stack.to_vec()))
+        .collect();
+    stacks.sort();
+    stacks
+}
+
+#[test]
+fn every_state_is_read_as_what_it_is() {
+    use status::{DEAD, DEAD_EXTRA, LEAKED, PREEMPTED, RUNNABLE, RUNNING, SYSCALL, WAITING};
+    let o = offsets();
+    let made = [
+        Made::new(1, WAITING, 19, &[11, 12, 13]),
+        Made::new(2, WAITING | SCAN, 19, &[11, 12, 13]),
+        Made::new(3, LEAKED, 19, &[11, 12, 13]),
+        Made::new(4, RUNNING, 19, &[11, 12, 13]),
+        Made::new(5, SYSCALL, 0, &[21, 22]),
+        // Never started.
+        Made::new(6, RUNNABLE, 0, &[0x2000]),
+        Made::new(7, PREEMPTED, 0, &[31, 32, 33, 34, 35]),
+        Made::new(8, DEAD, 0, &[1]),
+        Made::new(0, DEAD_EXTRA, 0, &[1]),
+        // Torn: no id, a stack upside down, one without end.
+        Made::new(0, WAITING, 19, &[1]),
+        Made::new(9, WAITING, 19, &[1]).set(o.g_stack_hi, 8),
+        Made::new(10, WAITING, 19, &[1]).set(o.g_stack_lo, 8),
+        // A frame pointer that leads out of the stack ends it.
+        Made::new(11, WAITING, 19, &[11]).set(o.g_sched_bp, 0x30),
+    ];
+    let census = census(&made, 1 << 40);
+    assert_eq!(
+        (
+            census.alive,
+            census.dead,
+            census.torn,
+            census.ungrouped,
+            census.unwalked
+        ),
+        (11, 2, 3, 0, 0),
+        "{census:?}"
+    );
+    let expected: [(u64, &[u64]); 8] = [
+        (1, &[10, 12, 13]),
+        (2, &[10, 12, 13]),
+        (3, &[10, 12, 13]),
+        (4, &[]),
+        (5, &[20, 22]),
+        (6, &[0x2000]),
+        (7, &[30, 32, 33, 34, 35]),
+        (11, &[10]),
+    ];
+    assert_eq!(
+        stacks(&census),
+        expected.map(|(goid, stack)| (goid, stack.to_vec()))
+    );
+    // The scan bit makes no other state; a leaked one is a group of its own.
+    assert_eq!(census.groups.len(), 7, "{:?}", census.groups);
+    for group in &census.groups {
+        let waits = matches!(group.status, WAITING | LEAKED);
+        assert_eq!(group.wait_reason, if waits { 19 } else { 0 }, "{group:?}");
+        assert_eq!((group.gopc, group.startpc), (0x1000, 0x2000));
+    }
+    assert!(census.members.iter().all(|member| member.stack_bytes == 2048));
+}
+
+#[test]
+fn without_time_one_of_each_kind_is_walked() {
+    let made: Vec<Made> = (1..=3_000)
+        .map(|goid| {
+            let reason = if goid % 3 == 0 { 18 } else { 19 };
+            Made::new(goid, status::WAITING, reason, &[11, 12, 13])
+        })
+        .collect();
+    let all = census(&made, 1 << 40);
+    assert_eq!((all.alive, all.unwalked, all.groups.len()), (3_000, 0, 2));
+
+    let few = census(&made, 0);
+    assert_eq!((few.alive, few.torn), (3_000, 0));
+    // Of each batch those of a kind that the batches before had not seen.
+    assert_eq!(few.unwalked, 3_000 - BATCH as u64);
+    let without = few.groups.iter().filter(|group| group.stack.is_empty()).count();
+    assert_eq!((few.groups.len(), without), (4, 2));
+}
+
+#[test]
+fn what_is_no_list_is_refused() {
+    let process = Process::open(std::process::id()).unwrap();
+    for (what, header) in [
+        ("longer than its room", [8_u64, 9, 8]),
+        ("at an odd address", [9, 1, 1]),
+        ("at no address", [8, 1, 1]),
+    ] {
+        let plan = Plan {
+            allgs: header.as_ptr() as u64,
+            offsets: offsets(),
+            walk_ns: 0,
+        };
+        let got = Census::take(&process, &plan);
+        assert!(got.is_err(), "{what}: {got:?}");
+    }
+    let empty = [0_u64, 0, 0];
+    let plan = Plan {
+        allgs: empty.as_ptr() as u64,
+        offsets: offsets(),
+        walk_ns: 0,
+    };
+    let got = Census::take(&process, &plan).unwrap();
+    assert_eq!((got.alive, got.dead), (0, 0));
+}

@@ -1,0 +1,3 @@
+module heaptide.dev/targets/goroutines
+
+go 1.21
