@@ -74,6 +74,13 @@ pub(crate) struct WatchOptions {
     /// Put object addresses into event rows
     #[arg(long)]
     pub(crate) addresses: bool,
+    /// Put no probe anywhere: only read the program's memory and /proc, which needs no rights on a program of
+    /// your own
+    #[arg(long)]
+    pub(crate) no_bpf: bool,
+    /// Read Go's own heap profile beside the probes, and show how the two agree
+    #[arg(long)]
+    pub(crate) buckets: bool,
     /// Where frames wait for the hub
     #[arg(long, value_name = "DIR")]
     pub(crate) spool: Option<PathBuf>,

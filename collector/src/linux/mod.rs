@@ -3,7 +3,8 @@
 pub mod bpf;
 mod gauges;
 mod go;
-pub(crate) mod memory;
+pub mod ledger;
+pub mod memory;
 mod process;
 pub mod rate;
 mod signature;

@@ -1,7 +1,10 @@
 //! The few calls that need `unsafe`: a child that stops at its first instruction, the exit of a process that
-//! isn't ours, and a file seen as memory.
+//! isn't ours, many parts of its memory at once, and a file seen as memory.
 
-#![expect(unsafe_code, reason = "ptrace(2), ioctl(2) and mmap(2) have no safe form")]
+#![expect(
+    unsafe_code,
+    reason = "ptrace(2), ioctl(2), process_vm_readv(2) and mmap(2) have no safe form"
+)]
 
 use std::fs::File;
 use std::io;
@@ -87,6 +90,39 @@ pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: `AsyncFd` owns the descriptor, so it stays open and the same for as long as it is registered.
     unsafe { AsyncFd::register(fd) }.map_err(io::Error::from)
 }
+
+/// Parts of another process's memory as (address, bytes), one behind the other into `into`, in one system
+/// call. Says how many bytes came: fewer if a part can't be read. At most [`MAX_PARTS`].
+pub(crate) fn read_parts(pid: u32, parts: &[(u64, usize)], into: &mut [u8]) -> io::Result<usize> {
+    let wanted: usize = parts.iter().map(|(_, bytes)| bytes).sum();
+    let local = libc::iovec {
+        iov_base: into.as_mut_ptr().cast(),
+        iov_len: wanted.min(into.len()),
+    };
+    let remote: Vec<libc::iovec> = parts
+        .iter()
+        .map(|(address, bytes)| libc::iovec {
+            iov_base: std::ptr::without_provenance_mut(*address as usize),
+            iov_len: *bytes,
+        })
+        .collect();
+    // SAFETY: the kernel writes at most `iov_len` bytes into `into`, which is that long and borrowed for this
+    // call; the remote addresses are of the other process, and checked by the kernel.
+    let got = unsafe {
+        libc::process_vm_readv(
+            pid as libc::pid_t,
+            &raw const local,
+            1,
+            remote.as_ptr(),
+            remote.len() as libc::c_ulong,
+            0,
+        )
+    };
+    usize::try_from(got).map_err(|_| io::Error::last_os_error())
+}
+
+/// `UIO_MAXIOV` of the kernel.
+pub(crate) const MAX_PARTS: usize = 1024;
 
 /// An executable in memory, shared with the page cache, so that a large one costs nothing.
 #[derive(Debug)]

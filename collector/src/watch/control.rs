@@ -203,6 +203,12 @@ impl Control {
         let failed = |error: CollectorError| RejectReason::WriteFailed {
             detail: error.to_string(),
         };
+        if target.bpf.is_none() && policy.sources.needs_probes() {
+            return Err(RejectReason::Unavailable {
+                what: "what needs probes".to_owned(),
+                why: "nothing is probed in this session".to_owned(),
+            });
+        }
         // From before the write on, so that no sample falls between the two.
         let at_ns = monotonic_ns();
         if let Some(rate) = &mut self.rate {
@@ -214,11 +220,12 @@ impl Control {
             }
         }
         let classes = classes_of(policy.sources);
-        target
-            .bpf
-            .set_enabled(target.process.pid(), classes)
-            .map_err(|error| failed(CollectorError::from(error)))?;
+        if let Some(bpf) = &mut target.bpf {
+            bpf.set_enabled(target.process.pid(), classes)
+                .map_err(|error| failed(CollectorError::from(error)))?;
+        }
         pipeline.set_policy(policy.tiers, policy.addresses);
+        pipeline.count_buckets(policy.sources.counts_buckets());
         pipeline.set_rate(self.program_rate(target), at_ns);
         self.policy = policy;
         Ok(())

@@ -25,8 +25,8 @@ pub struct WatchConfig {
     pub policy: Policy,
     /// Whether a policy may have `MemProfileRate` written at all.
     pub allow_rate_write: bool,
-    /// The compiled eBPF programs.
-    pub bpf_object: &'static [u8],
+    /// The compiled eBPF programs; `None` probes nothing.
+    pub bpf_object: Option<&'static [u8]>,
     /// Unacknowledged frames are kept below this directory.
     pub spool_root: PathBuf,
     /// An executable that answers to [`crate::linux::rate::GUARD_COMMAND`].

@@ -18,7 +18,7 @@ use crate::version::{GoVersion, Support};
 /// A parsed Go binary over bytes that it owns or borrows.
 pub struct GoBinary<B> {
     bytes: B,
-    elf: Elf,
+    pub(crate) elf: Elf,
     build: Option<BuildInfo>,
     version: Option<GoVersion>,
     tables: Option<(Pclntab, ModuleData)>,
@@ -269,7 +269,7 @@ impl<B: AsRef<[u8]>> GoBinary<B> {
         })
     }
 
-    fn code(&self, function: &Function<'_>) -> Option<&[u8]> {
+    pub(crate) fn code(&self, function: &Function<'_>) -> Option<&[u8]> {
         self.elf.code_offset(function.entry_vaddr)?;
         let rest = self.elf.bytes_from(self.bytes(), function.entry_vaddr)?;
         let len = usize::try_from(function.end_vaddr.checked_sub(function.entry_vaddr)?).ok()?;

@@ -1,6 +1,8 @@
 //! What is read now and then instead of being probed: the process's memory and `/proc`, by several readers
 //! that know nothing of each other. None of them stops or writes to the program.
 
+pub(crate) mod memory;
+
 use crate::CollectorError;
 use crate::linux::{GoTarget, Process, monotonic_ns};
 use crate::pipeline::Pipeline;
