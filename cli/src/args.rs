@@ -83,6 +83,13 @@ pub(crate) struct WatchOptions {
     /// An exact window ends early when it takes more than so many thousandths of a core from the program
     #[arg(long, default_value_t = 1000, value_name = "PERMILLE", requires = "exact")]
     pub(crate) exact_cost: u16,
+    /// Put no probe anywhere: only read the program's memory and /proc, which needs no rights on a program of
+    /// your own
+    #[arg(long)]
+    pub(crate) no_bpf: bool,
+    /// Read Go's own heap profile beside the probes, and show how the two agree
+    #[arg(long)]
+    pub(crate) buckets: bool,
     /// Where frames wait for the hub
     #[arg(long, value_name = "DIR")]
     pub(crate) spool: Option<PathBuf>,

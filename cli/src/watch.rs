@@ -4,7 +4,7 @@ use crate::args::{AttachOptions, RunOptions, WatchOptions};
 use crate::hub::{OwnHub, state_dir};
 use crate::{assets, sentences};
 use heaptide_collector::watch::{Outcome, StopRequest, TargetChoice, WatchConfig, WatchEvent, watch};
-use heaptide_policy::{ExactRequest, Policy, Tiers};
+use heaptide_policy::{ExactRequest, Policy, Sources, Tiers};
 use heaptide_protocol::exact::ExactEnd;
 use heaptide_protocol::section::EndReason;
 use heaptide_protocol::session::CapabilityState;
@@ -36,7 +36,11 @@ pub(crate) fn attach(options: &AttachOptions) -> anyhow::Result<ExitCode> {
 fn start(options: &WatchOptions, target: TargetChoice, is_ours: bool) -> anyhow::Result<Outcome> {
     let policy = policy(options);
     policy.validate()?;
-    let bpf_object = assets::bpf_object().ok_or_else(|| anyhow::anyhow!(assets::NO_BPF_OBJECT))?;
+    let bpf_object = if options.no_bpf {
+        None
+    } else {
+        Some(assets::bpf_object().ok_or_else(|| anyhow::anyhow!(assets::NO_BPF_OBJECT))?)
+    };
     let own_hub = match &options.hub {
         Some(_) => None,
         None => Some(OwnHub::start(options.listen, options.data.clone())?),
@@ -104,6 +108,10 @@ fn policy(options: &WatchOptions) -> Policy {
             seconds,
             max_cost_permille: options.exact_cost,
         }),
+        sources: Sources {
+            bucket_heap: options.buckets,
+            ..Sources::default()
+        },
         ..Policy::default()
     }
 }

@@ -17,8 +17,8 @@ pub enum CollectorError {
     #[error("process {pid} belongs to user {owner}, and this is user {user}: run as that user or as root")]
     NotOurs { pid: u32, owner: u32, user: u32 },
     #[error(
-        "can't read the memory of process {pid} ({source}): run as root with CAP_SYS_PTRACE; a container \
-         has to be given it"
+        "can't read the memory of process {pid} ({source}): run as root with CAP_SYS_PTRACE, which a container \
+         has to be given; for a program of your own, `sysctl kernel.yama.ptrace_scope=0` does"
     )]
     MemoryDenied { pid: u32, source: io::Error },
     #[error("{} is not a program that can be watched: {source}", path.display())]

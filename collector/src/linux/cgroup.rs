@@ -79,8 +79,13 @@ fn paths(groups: &str, mounts: &str) -> Vec<PathBuf> {
 
 fn parse(text: &str) -> Option<Throttled> {
     let value = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse::<u64>().ok())
+        text.lines().find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix(' ')?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
     };
     let micros = || value("throttled_usec").map(|micros| micros.saturating_mul(1000));
     Some(Throttled {
@@ -100,7 +105,11 @@ mod tests {
         let new = "29 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
         let part = "29 23 0:26 /pods/a /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         let cases = [
-            ("3:cpuset:/x\n1:cpu,cpuacct:/a/b\n", old, vec!["/sys/fs/cgroup/cpu/a/b/cpu.stat"]),
+            (
+                "3:cpuset:/x\n1:cpu,cpuacct:/a/b\n",
+                old,
+                vec!["/sys/fs/cgroup/cpu/a/b/cpu.stat"],
+            ),
             ("0::/a/b\n", new, vec!["/sys/fs/cgroup/a/b/cpu.stat"]),
             ("0::/pods/a/c\n", part, vec!["/sys/fs/cgroup/c/cpu.stat"]),
             ("0::/\n", new, vec!["/sys/fs/cgroup/cpu.stat"]),
@@ -116,8 +125,14 @@ mod tests {
     #[test]
     fn both_units_are_read() {
         let cases = [
-            ("nr_periods 9\nnr_throttled 3\nthrottled_time 7000\n", Some((3, 7000))),
-            ("usage_usec 1\nnr_throttled 3\nthrottled_usec 7\n", Some((3, 7000))),
+            (
+                "nr_periods 9\nnr_throttled 3\nthrottled_time 7000\n",
+                Some((3, 7000)),
+            ),
+            (
+                "usage_usec 1\nnr_throttled 3\nthrottled_usec 7\n",
+                Some((3, 7000)),
+            ),
             ("usage_usec 1\n", None),
             ("nr_throttled x\nthrottled_usec 7\n", None),
         ];

@@ -90,6 +90,11 @@ impl GoTarget {
         address.wrapping_sub(self.bias)
     }
 
+    /// Loaded addresses less the file's.
+    pub(crate) fn load_bias(&self) -> u64 {
+        self.bias
+    }
+
     /// Where `runtime.MemProfileRate` lies in the running program.
     pub fn rate_address(&self) -> Option<u64> {
         self.binary

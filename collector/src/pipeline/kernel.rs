@@ -122,7 +122,16 @@ mod tests {
                     one_in: 10,
                     stack,
                 },
-                Some((EventKind::PageFault, OtherRow { size_bytes: 10, address: 0x5000, detail: 6, ..map }, true)),
+                Some((
+                    EventKind::PageFault,
+                    OtherRow {
+                        size_bytes: 10,
+                        address: 0x5000,
+                        detail: 6,
+                        ..map
+                    },
+                    true,
+                )),
             ),
             (
                 What::HugePage {
@@ -130,7 +139,15 @@ mod tests {
                     succeeded: false,
                     stack: None,
                 },
-                Some((EventKind::HugePage, OtherRow { size_bytes: HUGE_BYTES, detail: 1, ..map }, false)),
+                Some((
+                    EventKind::HugePage,
+                    OtherRow {
+                        size_bytes: HUGE_BYTES,
+                        detail: 1,
+                        ..map
+                    },
+                    false,
+                )),
             ),
             (
                 What::GcAssist {
@@ -138,7 +155,15 @@ mod tests {
                     begin_ns: 70,
                     stack,
                 },
-                Some((EventKind::GcWork, OtherRow { size_bytes: 30, goroutine_id: 5, ..base }, true)),
+                Some((
+                    EventKind::GcWork,
+                    OtherRow {
+                        size_bytes: 30,
+                        goroutine_id: 5,
+                        ..base
+                    },
+                    true,
+                )),
             ),
             (
                 What::GcSweep {
@@ -146,11 +171,26 @@ mod tests {
                     begin_ns: 99,
                     stack,
                 },
-                Some((EventKind::GcWork, OtherRow { size_bytes: 1, detail: 1, ..base }, true)),
+                Some((
+                    EventKind::GcWork,
+                    OtherRow {
+                        size_bytes: 1,
+                        detail: 1,
+                        ..base
+                    },
+                    true,
+                )),
             ),
             (
                 What::Wait { begin_ns: 40 },
-                Some((EventKind::OffCpu, OtherRow { size_bytes: 60, ..base }, false)),
+                Some((
+                    EventKind::OffCpu,
+                    OtherRow {
+                        size_bytes: 60,
+                        ..base
+                    },
+                    false,
+                )),
             ),
             (What::GcMarkTermination, None),
         ];

@@ -1,13 +1,16 @@
 //! One tick after the other: records come in, sections come out.
 
+pub(super) mod buckets;
 mod goroutines;
 
 use super::books::Books;
 use super::kernel;
 use super::live::{Inserted, LiveObject, LiveTable};
+use super::mapped::Mapped;
 use super::stacks::{StackTable, Symbolize};
 use super::{TAG_GO_HEAP, TAG_MAP_ANONYMOUS, TAG_MAP_FILE, TAG_MAP_HUGETLB, TAG_MAP_UNKNOWN, TAGS};
 use crate::linux::bpf::{AbiError, MappingCall, Record, Stack, What};
+use buckets::Buckets;
 use goroutines::KnownGoroutines;
 use heaptide_analysis::Estimator;
 use heaptide_policy::{Tier, Tiers};
@@ -97,6 +100,8 @@ pub struct Pipeline {
     live_sum: Estimator,
     allocated_bytes: f64,
     samples: u64,
+    bucket_heap: Buckets,
+    mapped: Mapped,
 }
 
 impl Pipeline {
@@ -122,6 +127,8 @@ impl Pipeline {
             live_sum: Estimator::default(),
             allocated_bytes: 0.0,
             samples: 0,
+            bucket_heap: Buckets::default(),
+            mapped: Mapped::default(),
         }
     }
 
@@ -160,19 +167,32 @@ impl Pipeline {
     }
 
     pub fn live_samples(&self) -> usize {
+        if self.bucket_heap.counted {
+            return self.bucket_heap.live as usize;
+        }
         self.live.len()
     }
 
     pub fn live_estimate(&self) -> (f64, f64) {
-        (
-            self.live_sum.bytes(self.rate_bytes()).value,
-            self.live_sum.std_error_bytes(),
-        )
+        let sum = if self.bucket_heap.counted {
+            &self.bucket_heap.live_sum
+        } else {
+            &self.live_sum
+        };
+        (sum.bytes(self.rate_bytes()).value, sum.std_error_bytes())
     }
 
     /// Estimated bytes allocated, and samples taken, since the start.
     pub fn allocated(&self) -> (f64, u64) {
+        if self.bucket_heap.counted {
+            return (self.bucket_heap.allocated_bytes, self.bucket_heap.samples);
+        }
         (self.allocated_bytes, self.samples)
+    }
+
+    /// The call that made most of an address range, if it was seen.
+    pub(crate) fn mapped_by(&self, start: u64, end: u64) -> Option<StackId> {
+        self.mapped.most_of(start, end)
     }
 
     /// A hub that does not know this session gets a new one: everything is defined again, nothing is live.
@@ -183,6 +203,7 @@ impl Pipeline {
         self.deaths.clear();
         self.batches.clear();
         self.live_sum = Estimator::default();
+        self.bucket_heap.restart();
     }
 
     /// Takes a record in; its stack gets its id now, its place in time when the tick closes.
@@ -211,6 +232,7 @@ impl Pipeline {
                 call, result, stack, ..
             } => {
                 let stack = self.intern(&stack, symbols);
+                self.mapped.record(&call, result, stack);
                 let (kind, row) = mapping_row(call, result);
                 PendingWhat::Other {
                     kind,

@@ -7,7 +7,7 @@ use crate::linux::bpf::{
     BpfError, BpfOptions, BpfSession, ClassSet, Program, TargetSpec, mount_tracefs, tracefs_path,
 };
 use crate::linux::{self, GoTarget, ProbePlan, Process};
-use heaptide_protocol::session::{Capability, PlatformSignature};
+use heaptide_protocol::session::{Capability, CapabilityState, EventClass, PlatformSignature};
 use std::ffi::OsString;
 use std::process::{Child, Command};
 
@@ -17,7 +17,8 @@ pub struct Target {
     pub(super) process: Process,
     pub(super) go: GoTarget,
     pub(super) plan: ProbePlan,
-    pub(super) bpf: BpfSession,
+    /// `None` where nothing may be probed: then only memory and `/proc` are read.
+    pub(super) bpf: Option<BpfSession>,
     pub(super) kernel: KernelClasses,
     pub(super) child: Option<Child>,
     pub(super) signature: PlatformSignature,
@@ -26,9 +27,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// Attaches; a command is started stopped, and runs once the probes are in place.
-    pub fn attach(choice: &TargetChoice, bpf_object: &[u8]) -> Result<Self, CollectorError> {
-        if bpf_object.is_empty() {
+    /// Attaches; a command is started stopped, and runs once the probes are in place. Without an object nothing
+    /// is probed.
+    pub fn attach(choice: &TargetChoice, bpf_object: Option<&[u8]>) -> Result<Self, CollectorError> {
+        if bpf_object.is_some_and(<[u8]>::is_empty) {
             return Err(CollectorError::NoObject);
         }
         match choice {
@@ -55,7 +57,11 @@ impl Target {
         }
     }
 
-    fn attach_process(process: Process, child: Option<Child>, object: &[u8]) -> Result<Self, CollectorError> {
+    fn attach_process(
+        process: Process,
+        child: Option<Child>,
+        object: Option<&[u8]>,
+    ) -> Result<Self, CollectorError> {
         let go = GoTarget::load(&process)?;
         let Some(plan) = go.plan() else {
             return Err(CollectorError::io(
@@ -64,16 +70,25 @@ impl Target {
             ));
         };
         let mut warnings = Vec::new();
-        let mut bpf = BpfSession::load(object, &BpfOptions::default())?;
-        bpf.attach(&TargetSpec {
-            pid: process.pid(),
-            executable: None,
-            offsets: Some(plan.offsets),
-            enabled: ClassSet::ALL,
-            sites: plan.points.clone(),
-        })?;
-        let mappings = attach_mappings(&mut bpf).map_err(|error| error.to_string());
-        if let Err(why) = &mappings {
+        let (mut bpf, no_bpf) = match object.map(|object| probe(object, &process, &plan)) {
+            None => (None, Some("--no-bpf was given".to_owned())),
+            Some(Ok(bpf)) => (Some(bpf), None),
+            // What the person can't change now is worked around; everything else is an error.
+            Some(Err(error @ (BpfError::NoRight { .. } | BpfError::NoFeature { .. }))) => {
+                (None, Some(error.to_string()))
+            }
+            Some(Err(error)) => return Err(error.into()),
+        };
+        if let Some(why) = &no_bpf {
+            warnings.push(format!(
+                "nothing is probed ({why}): the heap is told by Go's own profile, read from the program's memory"
+            ));
+        }
+        let mappings = match &mut bpf {
+            Some(bpf) => attach_mappings(bpf).map_err(|error| error.to_string()),
+            None => Err(String::new()),
+        };
+        if let (Err(why), Some(_)) = (&mappings, &bpf) {
             warnings.push(format!("mappings are not observed: {why}"));
         }
         for (program, why) in &plan.refused {
@@ -82,9 +97,16 @@ impl Target {
         let rate = go
             .rate_address()
             .and_then(|address| process.read_word(address).ok());
-        let capabilities = linux::capabilities(&plan, mappings, rate);
+        let mut capabilities = linux::capabilities(&plan, mappings, rate);
+        if let Some(why) = no_bpf {
+            without_probes(&mut capabilities, &why);
+        }
         let signature = linux::signature(&process, &go);
-        let kernel = KernelClasses::new(process.pid(), go.sites(&Program::GC_WORK));
+        let kernel = KernelClasses::new(
+            process.pid(),
+            go.sites(&Program::GC_WORK),
+            plan.goroutines.clone(),
+        );
         Ok(Self {
             kernel,
             process,
@@ -98,6 +120,12 @@ impl Target {
         })
     }
 
+    /// `MemProfileRate` as it is now.
+    pub(super) fn rate_bytes(&self) -> Option<u64> {
+        let address = self.go.rate_address()?;
+        self.process.read_word(address).ok()
+    }
+
     pub(super) fn wakep_site(&self) -> bool {
         self.plan
             .points
@@ -107,7 +135,32 @@ impl Target {
 
     pub(super) fn sees_heap(&self) -> bool {
         let attached = |wanted| self.plan.points.iter().any(|point| point.program == wanted);
-        attached(Program::ProfileAlloc) && attached(Program::FreeSpecial)
+        self.bpf.is_some() && attached(Program::ProfileAlloc) && attached(Program::FreeSpecial)
+    }
+}
+
+fn probe(object: &[u8], process: &Process, plan: &ProbePlan) -> Result<BpfSession, BpfError> {
+    let mut bpf = BpfSession::load(object, &BpfOptions::default())?;
+    bpf.attach(&TargetSpec {
+        pid: process.pid(),
+        executable: None,
+        offsets: Some(plan.offsets),
+        enabled: ClassSet::ALL,
+        sites: plan.points.clone(),
+    })?;
+    Ok(bpf)
+}
+
+/// All but what is read from `/proc` needs probes.
+fn without_probes(capabilities: &mut [Capability], why: &str) {
+    for row in capabilities
+        .iter_mut()
+        .filter(|row| row.class != EventClass::Gauge)
+    {
+        row.state = CapabilityState::Unavailable {
+            why: format!("nothing is probed: {why}"),
+            remedy: "sudo heaptide, without --no-bpf".to_owned(),
+        };
     }
 }
 

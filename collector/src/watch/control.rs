@@ -283,7 +283,12 @@ impl Control {
         let failed = |error: CollectorError| RejectReason::WriteFailed {
             detail: error.to_string(),
         };
-        self.follow_goroutines(policy.sources.goroutine_events, target)?;
+        if target.bpf.is_none() && policy.sources.needs_probes() {
+            return Err(RejectReason::Unavailable {
+                what: "what needs probes".to_owned(),
+                why: "nothing is probed in this session".to_owned(),
+            });
+        }
         if policy.leak_check != 0 && policy.leak_check != self.policy.leak_check {
             self.leak_check.ask(&target.process)?;
         }
@@ -298,38 +303,15 @@ impl Control {
             }
         }
         let classes = classes_of(policy.sources);
-        target
-            .bpf
-            .set_enabled(target.process.pid(), classes)
-            .map_err(|error| failed(CollectorError::from(error)))?;
+        if let Some(bpf) = &mut target.bpf {
+            bpf.set_enabled(target.process.pid(), classes)
+                .map_err(|error| failed(CollectorError::from(error)))?;
+        }
         pipeline.set_policy(policy.tiers, policy.addresses);
+        pipeline.count_buckets(policy.sources.counts_buckets());
         pipeline.set_rate(self.program_rate(target), at_ns);
         self.policy = policy;
         Ok(())
-    }
-
-    /// Puts the probes for single goroutines in place, or takes them off: even a probe that is switched off
-    /// costs a goroutine 1 µs.
-    fn follow_goroutines(&self, wanted: bool, target: &mut Target) -> Result<(), RejectReason> {
-        let unavailable = |why: String| RejectReason::Unavailable {
-            what: "events of single goroutines".to_owned(),
-            why,
-        };
-        let pid = target.process.pid();
-        if wanted == target.bpf.has_sites(pid, Class::Goroutine) {
-            return Ok(());
-        }
-        let done = if wanted {
-            let sites = target
-                .plan
-                .goroutines
-                .as_ref()
-                .map_err(|why| unavailable(why.clone()))?;
-            target.bpf.attach_more(pid, sites)
-        } else {
-            target.bpf.detach_class(pid, Class::Goroutine)
-        };
-        done.map_err(|error| unavailable(error.to_string()))
     }
 }
 

@@ -3,10 +3,12 @@
 
 use super::WatchEvent;
 use super::attach::Target;
-use crate::linux::GoTarget;
 use crate::linux::bpf::{
     BpfError, EndOfWindow, ExactOptions, ExactPlan, ExactRowRead, ExactStop, WindowSpec, run_window,
 };
+use crate::linux::memory::heap_stats;
+use crate::linux::memory::layout::HeapLayout;
+use crate::linux::{GoTarget, Process};
 use crate::pipeline::Pipeline;
 use heaptide_policy::{ExactRequest, Policy};
 use heaptide_protocol::StackId;
@@ -45,10 +47,14 @@ struct Running {
 }
 
 impl ExactWindows {
-    pub(super) fn new(object: &'static [u8], go: &GoTarget) -> Self {
+    /// Without an object nothing is probed.
+    pub(super) fn new(object: Option<&'static [u8]>, go: &GoTarget) -> Self {
         Self {
-            object,
-            plan: ExactPlan::find(go.binary()),
+            object: object.unwrap_or_default(),
+            plan: match object {
+                Some(_) => ExactPlan::find(go.binary()),
+                None => Err("nothing is probed in this session".to_owned()),
+            },
             begun_number: None,
             running: None,
         }
@@ -147,9 +153,10 @@ impl ExactWindows {
 /// Says how many objects Go's runtime has allocated so far, by its own statistics in the process's memory.
 type RuntimeObjects = Box<dyn Fn() -> Option<u64> + Send>;
 
-/// `None` says nothing: no reader of those statistics is joined here.
-fn runtime_objects(_target: &Target) -> RuntimeObjects {
-    Box::new(|| None)
+fn runtime_objects(target: &Target) -> RuntimeObjects {
+    let layout = HeapLayout::of(&target.go).ok();
+    let process = Process::open(target.process.pid()).ok();
+    Box::new(move || heap_stats::runtime_objects(process.as_ref()?, layout.as_ref()?))
 }
 
 fn failed(tell: &mut dyn FnMut(WatchEvent), why: &str) {

@@ -18,6 +18,9 @@ const WORK_MIN_NS: u64 = 10_000;
 pub(super) struct KernelClasses {
     /// Sites of [`Class::GcWork`], or why there are none.
     work_sites: Result<Vec<ProbePoint>, String>,
+    /// Sites of [`Class::Goroutine`], or why there are none. They come off when they aren't wanted: even a probe
+    /// that is switched off costs each goroutine 1 µs.
+    goroutine_sites: Result<Vec<ProbePoint>, String>,
     throttling: Option<CpuStat>,
     config: KernelConfig,
 }
@@ -29,11 +32,12 @@ pub(super) struct Refused {
     pub(super) why: String,
 }
 
-const CLASSES: [(Class, &str); 4] = [
+const CLASSES: [(Class, &str); 5] = [
     (Class::PageFault, "page faults"),
     (Class::HugePage, "huge pages"),
     (Class::OffCpu, "waits for a processor"),
     (Class::GcWork, "mark assists and sweeps"),
+    (Class::Goroutine, "events of single goroutines"),
 ];
 
 fn wants(sources: &Sources, class: Class) -> bool {
@@ -42,14 +46,20 @@ fn wants(sources: &Sources, class: Class) -> bool {
         Class::HugePage => sources.huge_pages,
         Class::OffCpu => sources.scheduling,
         Class::GcWork => sources.gc_work,
+        Class::Goroutine => sources.goroutine_events,
         _ => false,
     }
 }
 
 impl KernelClasses {
-    pub(super) fn new(pid: u32, work_sites: Result<Vec<ProbePoint>, String>) -> Self {
+    pub(super) fn new(
+        pid: u32,
+        work_sites: Result<Vec<ProbePoint>, String>,
+        goroutine_sites: Result<Vec<ProbePoint>, String>,
+    ) -> Self {
         Self {
             work_sites,
+            goroutine_sites,
             throttling: CpuStat::of(pid),
             config: KernelConfig::default(),
         }
@@ -148,35 +158,48 @@ impl Target {
     /// Attaches what the policy wants and takes off what it doesn't. What can't be had is told, the rest done.
     pub(super) fn follow_classes(&mut self, sources: &Sources) -> Vec<Refused> {
         let pid = self.process.pid();
+        let Self {
+            bpf: Some(bpf),
+            kernel,
+            ..
+        } = self
+        else {
+            // Nothing is probed; what the policy may then want has been decided before.
+            return Vec::new();
+        };
         let mut refused = Vec::new();
-        let config = &mut self.kernel.config;
-        if !self.bpf.is_class_attached(Class::OffCpu) {
+        let config = &mut kernel.config;
+        if !bpf.is_class_attached(Class::OffCpu) {
             config.armed_ns = monotonic_ns();
         }
         config.wait_min_ns = WAIT_MIN_NS;
         config.work_min_ns = WORK_MIN_NS;
         config.faults_one_in = sources.page_faults_one_in.into();
         config.fault_chance = fault_chance(sources.page_faults_one_in);
-        if let Err(error) = self.bpf.set_kernel(pid, *config) {
+        if let Err(error) = bpf.set_kernel(pid, *config) {
             refused.push(Refused {
                 what: "events of the kernel",
                 why: error.to_string(),
             });
         }
         for (class, what) in CLASSES {
-            let done = match (wants(sources, class), class, &self.kernel.work_sites) {
-                (true, Class::GcWork, Err(why)) => Err(why.clone()),
-                (true, Class::GcWork, Ok(sites)) => self
-                    .bpf
+            let sites = match class {
+                Class::GcWork => Some(&kernel.work_sites),
+                Class::Goroutine => Some(&kernel.goroutine_sites),
+                _ => None,
+            };
+            let done = match (wants(sources, class), sites) {
+                (true, Some(Err(why))) => Err(why.clone()),
+                (true, Some(Ok(sites))) => bpf
                     .attach_sites(pid, class, sites)
                     .map_err(|error| error.to_string()),
-                (true, ..) => self.bpf.attach_class(class).map_err(|error| error.to_string()),
-                (false, Class::GcWork, _) => {
-                    self.bpf.detach_sites(pid, class);
+                (true, None) => bpf.attach_class(class).map_err(|error| error.to_string()),
+                (false, Some(_)) => {
+                    bpf.detach_sites(pid, class);
                     Ok(())
                 }
-                (false, ..) => {
-                    self.bpf.detach_class(class);
+                (false, None) => {
+                    bpf.detach_class(class);
                     Ok(())
                 }
             };
@@ -195,7 +218,8 @@ impl Target {
             add(Gauge::THROTTLED_PERIODS, throttled.periods);
             add(Gauge::THROTTLED_NS, throttled.length_ns);
         }
-        if let Ok(sums) = self.bpf.sums(self.process.pid()) {
+        let sums = self.bpf.as_ref().map(|bpf| bpf.sums(self.process.pid()));
+        if let Some(Ok(sums)) = sums {
             let pairs = [
                 (Gauge::PAGE_FAULTS, sums.faults, sums.faults),
                 (Gauge::CPU_WAITS, sums.waits, sums.waits),

@@ -3,8 +3,8 @@
 mod attach;
 mod connect;
 mod control;
-mod kernel;
 mod exact;
+mod kernel;
 mod outgoing;
 pub(crate) mod readers;
 mod run;
@@ -30,8 +30,8 @@ pub struct WatchConfig {
     pub allow_rate_write: bool,
     /// Whether a policy may have Go's leak detector asked for, which writes one byte to the program.
     pub allow_leak_check: bool,
-    /// The compiled eBPF programs.
-    pub bpf_object: &'static [u8],
+    /// The compiled eBPF programs; `None` probes nothing.
+    pub bpf_object: Option<&'static [u8]>,
     /// Unacknowledged frames are kept below this directory.
     pub spool_root: PathBuf,
     /// An executable that answers to [`crate::linux::rate::GUARD_COMMAND`].

@@ -6,16 +6,16 @@ use super::control::Control;
 use super::exact::ExactWindows;
 use super::outgoing::Outgoing;
 use super::readers::goroutines::GoroutineReader;
-use super::readers::{ReadContext, Readers};
+use super::readers::{self, ReadContext, Readers};
 use super::{StopRequest, WatchConfig, WatchEvent};
 use crate::CollectorError;
-use crate::linux::bpf::{Class, ClassSet, Counters, decode};
+use crate::linux::bpf::{BpfSession, Class, ClassSet, Counters, decode};
 use crate::linux::leak_check::LeakCheck;
 use crate::linux::rate::RateControl;
 use crate::linux::{self, Pacer, monotonic_ns};
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::uplink::{self, SpoolNotice, UplinkConfig, UplinkEvent, UplinkHandle, upload_orphans};
-use heaptide_policy::{BudgetAction, BudgetGuard, CostSample, Policy};
+use heaptide_policy::{BudgetAction, BudgetGuard, CostSample, Policy, Sources};
 use heaptide_protocol::control::{PolicyOutcome, PolicyResult, Pulse};
 use heaptide_protocol::frame::encode_control;
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
@@ -75,6 +75,20 @@ pub async fn watch(
     })
 }
 
+/// Where nothing is probed, the policy says so from the start, and Go's own heap profile steps in.
+fn startable(policy: &Policy, target: &Target) -> Policy {
+    let mut policy = policy.clone();
+    if target.bpf.is_none() {
+        policy.sources = Sources {
+            bucket_heap: true,
+            goroutine_census_ms: policy.sources.goroutine_census_ms,
+            ledger_ms: policy.sources.ledger_ms,
+            ..Sources::NO_PROBES
+        };
+    }
+    policy
+}
+
 /// Sends what killed collectors left, as long as this one lives.
 fn upload_orphans_of(config: &WatchConfig) -> Result<tokio::task::JoinHandle<()>, CollectorError> {
     let uplink = UplinkConfig::new(&config.hub_url, config.token.clone())?;
@@ -130,11 +144,15 @@ impl Watch {
             .rate_address()
             .map(|address| RateControl::new(address, config.guard_executable.clone()));
         let leak_check = LeakCheck::new(target.go.leak_check_address(), config.allow_leak_check);
+        let mut all = readers::memory::all(&target.go, target.rate_bytes());
+        all.push(Box::new(GoroutineReader::new(&target.go)));
+        let readers = Readers::new(all);
+        target.capabilities.extend(readers.capabilities());
         let mut control = Control::new(
-            config.policy.clone(),
+            startable(&config.policy, &target),
             rate,
             config.allow_rate_write,
-            target.sees_heap(),
+            target.sees_heap() || target.bpf.is_none(),
             leak_check,
         );
         let exact = ExactWindows::new(config.bpf_object, &target.go);
@@ -159,8 +177,6 @@ impl Watch {
             },
             control.program_rate(&target),
         );
-        let readers = Readers::new(vec![Box::new(GoroutineReader::new(&target.go))]);
-        target.capabilities.extend(readers.capabilities());
         let session = new_session_id()?;
         let (outgoing, uplink, events) = connect(config, &target, &policy, session)?;
         let now_ns = monotonic_ns();
@@ -316,6 +332,7 @@ impl Watch {
             pipeline,
             ..
         } = self;
+        let Some(bpf) = bpf else { return };
         // Bounded: a program that outruns us is told of by the kernel's drop counters.
         for _ in 0..8 {
             let polled = bpf.poll(POLL_RECORDS, |bytes| match decode(bytes) {
@@ -393,7 +410,9 @@ impl Watch {
     fn every_second(&mut self, now_ns: u64, tell: &mut dyn FnMut(WatchEvent)) -> Result<(), CollectorError> {
         self.follow_rate(tell)?;
         self.target.go.refresh(&self.target.process);
-        self.counters = self.target.bpf.counters()?;
+        if let Some(bpf) = &self.target.bpf {
+            self.counters = bpf.counters()?;
+        }
         self.waiting.push(Section::Loss(self.loss(now_ns)));
         self.measure(now_ns, tell);
         Ok(())
@@ -573,7 +592,7 @@ impl Watch {
         }
         self.drain();
         let now_ns = monotonic_ns();
-        if let Ok(counters) = self.target.bpf.counters() {
+        if let Some(Ok(counters)) = self.target.bpf.as_ref().map(BpfSession::counters) {
             self.counters = counters;
         }
         let last = self.pipeline.close_tick(now_ns + 1);
@@ -593,7 +612,7 @@ impl Watch {
     /// kernel's counters. Off first, because taking them off takes a while.
     fn leave(&mut self) {
         let pid = self.target.process.pid();
-        let bpf = &mut self.target.bpf;
+        let Some(bpf) = &mut self.target.bpf else { return };
         // Each fails only if there was nothing to take off.
         let _ = bpf.set_enabled(pid, ClassSet::NONE);
         bpf.detach_mappings();

@@ -15,7 +15,8 @@ use std::path::Path;
 
 use common::{Toolchain, VARIANTS, Variant, has_c_compiler, run};
 use heaptide_symbols::{
-    Frame, GoBinary, GoVersion, PcKind, ProbeInstruction, RuntimeOffsets, Support, SymbolError, wait_reason,
+    Frame, GoBinary, GoVersion, HeapOffsets, PcKind, ProbeInstruction, RuntimeOffsets, RuntimeVars, Support,
+    SymbolError, wait_reason,
 };
 use serde_json::Value;
 
@@ -84,6 +85,8 @@ fn check_version(minor: u32) {
                 minor >= 27,
                 "{what}: the leak detector's switch"
             );
+            let found = named(&binary.runtime_vars());
+            assert!(found.iter().all(|(_, at)| at.is_some()), "{what}: {found:x?}");
         } else {
             check_symbols(&what, &binary, &toolchain, &path);
             check_lines(&what, &binary, &toolchain, &path);
@@ -330,6 +333,11 @@ fn check_symbols(what: &str, binary: &Binary, toolchain: &Toolchain, path: &Path
             "{what}: {switch:#x}, work {work:#x}"
         );
     }
+    let both = [binary.runtime_vars(), binary.scan_runtime_vars()];
+    for (name, found) in both.iter().flat_map(named) {
+        assert_eq!(found, addresses.get(name).copied(), "{what}: {name}");
+        assert!(found.is_some(), "{what}: {name}");
+    }
     let mut compared = 0;
     for function in binary.functions() {
         // Markers without code of their own, which the symbol table does not list.
@@ -342,6 +350,19 @@ fn check_symbols(what: &str, binary: &Binary, toolchain: &Toolchain, path: &Path
         compared += 1;
     }
     assert!(compared > 1000, "{what}: only {compared} functions");
+}
+
+fn named(vars: &RuntimeVars) -> [(&'static str, Option<u64>); 8] {
+    [
+        ("runtime.mheap_", vars.mheap),
+        ("runtime.memstats", vars.memstats),
+        ("runtime.allp", vars.allp),
+        ("runtime.allm", vars.allm),
+        ("runtime.mbuckets", vars.mbuckets),
+        ("runtime.buckhash", vars.buckhash),
+        ("runtime.persistentChunks", vars.persistent_chunks),
+        ("runtime.gcBitsArenas", vars.gc_bits_arenas),
+    ]
 }
 
 /// A probed function that is also inlined somewhere would be missed there.
@@ -471,5 +492,95 @@ fn offsets_equal_dwarf(toolchain: &Toolchain) {
         ("special.kind", o.special_kind, at("special.kind")),
     ] {
         assert_eq!(got, expected, "go1.{}: {field}", toolchain.minor);
+    }
+    heap_offsets_equal_dwarf(
+        toolchain.minor,
+        binary.go_version().and_then(HeapOffsets::of).unwrap(),
+        &at,
+    );
+}
+
+fn heap_offsets_equal_dwarf(minor: u32, o: &HeapOffsets, at: &dyn Fn(&str) -> u32) {
+    let arenas = if minor < 25 {
+        "mheap.allArenas"
+    } else {
+        "mheap.heapArenas"
+    };
+    if let Some(user_arenas) = o.mheap_user_arenas {
+        assert_eq!(user_arenas, at("mheap.userArenaArenas"), "go1.{minor}");
+    }
+    for (field, got, expected) in [
+        ("mspan.startAddr", o.mspan_start_addr, at("mspan.startAddr")),
+        ("mspan.npages", o.mspan_npages, at("mspan.npages")),
+        ("mspan.allocCount", o.mspan_alloc_count, at("mspan.allocCount")),
+        ("mspan.spanclass", o.mspan_spanclass, at("mspan.spanclass")),
+        ("mspan.state", o.mspan_state, at("mspan.state")),
+        (
+            "mspan.allocCountBeforeCache",
+            o.mspan_alloc_count_before_cache,
+            at("mspan.allocCountBeforeCache"),
+        ),
+        ("mspan.elemsize", o.mspan_elemsize, at("mspan.elemsize")),
+        ("mheap.pages", o.mheap_pages, at("mheap.pages")),
+        ("mheap.allspans", o.mheap_allspans, at("mheap.allspans")),
+        ("mheap.arenas", o.mheap_arenas, at("mheap.arenas")),
+        ("mheap.heapArenas", o.mheap_heap_arenas, at(arenas)),
+        ("size of heapArena", o.heap_arena_bytes, at("heapArena")),
+        ("pageAlloc.summary", o.page_alloc_summary, at("pageAlloc.summary")),
+        ("pageAlloc.chunks", o.page_alloc_chunks, at("pageAlloc.chunks")),
+        (
+            "pageAlloc.scav",
+            o.page_alloc_scav_chunks,
+            at("pageAlloc.scav") + at("scavengeIndex.chunks"),
+        ),
+        ("mcache.tinyAllocs", o.mcache_tiny_allocs, at("mcache.tinyAllocs")),
+        ("mcache.alloc", o.mcache_alloc, at("mcache.alloc")),
+        ("size of heapStatsDelta", o.heap_stats_bytes, at("heapStatsDelta")),
+        (
+            "tinyAllocCount",
+            o.stats_tiny_alloc_count,
+            at("heapStatsDelta.tinyAllocCount"),
+        ),
+        ("largeAlloc", o.stats_large_alloc, at("heapStatsDelta.largeAlloc")),
+        (
+            "largeAllocCount",
+            o.stats_large_alloc + 8,
+            at("heapStatsDelta.largeAllocCount"),
+        ),
+        (
+            "smallAllocCount",
+            o.stats_small_alloc_count,
+            at("heapStatsDelta.smallAllocCount"),
+        ),
+        ("largeFree", o.stats_large_free, at("heapStatsDelta.largeFree")),
+        (
+            "largeFreeCount",
+            o.stats_large_free + 8,
+            at("heapStatsDelta.largeFreeCount"),
+        ),
+        (
+            "smallFreeCount",
+            o.stats_small_free_count,
+            at("heapStatsDelta.smallFreeCount"),
+        ),
+        ("mstats.stacks_sys", o.mstats_stacks_sys, at("mstats.stacks_sys")),
+        (
+            "mstats.mspan_sys",
+            o.mstats_stacks_sys + 8,
+            at("mstats.mspan_sys"),
+        ),
+        (
+            "mstats.other_sys",
+            o.mstats_stacks_sys + 40,
+            at("mstats.other_sys"),
+        ),
+        (
+            "size of memRecordCycle",
+            o.mem_record_cycle_bytes,
+            at("memRecordCycle"),
+        ),
+        ("m.alllink", o.m_alllink, at("m.alllink")),
+    ] {
+        assert_eq!(got, expected, "go1.{minor}: {field}");
     }
 }

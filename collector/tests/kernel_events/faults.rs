@@ -56,7 +56,10 @@ fn faults_are_as_many_as_pages_touched() {
         let Cell::Figure(figure) = row.cells[1] else {
             panic!("{row:?}")
         };
-        eprintln!("one in {one_in}: {pages} pages, {figure:?}, {} drawn", inside.len());
+        eprintln!(
+            "one in {one_in}: {pages} pages, {figure:?}, {} drawn",
+            inside.len()
+        );
         assert!(
             (figure.low..=figure.high).contains(&(pages as f64)),
             "{pages} outside {figure:?}"

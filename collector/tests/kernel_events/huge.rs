@@ -55,7 +55,10 @@ fn a_collapse_is_seen_at_its_address() {
         ("put together", "MADV_COLLAPSE")
     );
     assert!(
-        newest.stacks[0].1.iter().any(|frame| frame.function == "main.collapse"),
+        newest.stacks[0]
+            .1
+            .iter()
+            .any(|frame| frame.function == "main.collapse"),
         "{newest:?}"
     );
 
@@ -82,7 +85,10 @@ fn a_collapse_is_seen_at_its_address() {
             .iter()
             .any(|row| text(&row.cells[1]) == "madvise MADV_COLLAPSE"
                 && value(&row.cells[2]) == 2.0
-                && row.stacks[0].1.iter().any(|frame| frame.function == "main.collapse")),
+                && row.stacks[0]
+                    .1
+                    .iter()
+                    .any(|frame| frame.function == "main.collapse")),
         "{sites:?}"
     );
 }

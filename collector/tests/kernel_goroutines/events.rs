@@ -87,7 +87,9 @@ fn creations_exits_and_growth_are_those_of_the_program() {
             })
             .expect("attach");
         assert!(!session.has_sites(pid, Class::Goroutine), "{what}");
-        session.attach_more(pid, &sites).expect("attach to goroutines");
+        session
+            .attach_sites(pid, Class::Goroutine, &sites)
+            .expect("attach to goroutines");
         assert!(session.has_sites(pid, Class::Goroutine), "{what}");
 
         let report = program.ask("churn");
@@ -155,7 +157,7 @@ fn creations_exits_and_growth_are_those_of_the_program() {
         );
 
         // Off again: not a probe is left.
-        session.detach_class(pid, Class::Goroutine).expect("detach");
+        session.detach_sites(pid, Class::Goroutine);
         let churned = program.ask("churn").created.expect("churned").len();
         let mut after = Seen::default();
         after.drain(&mut session);

@@ -12,8 +12,8 @@
 
 mod config;
 mod counters;
-mod kernel;
 mod exact;
+mod kernel;
 mod record;
 
 pub use config::{TARGET_WORDS, TARGETS_MAX, TargetConfig};

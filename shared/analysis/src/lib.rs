@@ -6,8 +6,8 @@
 mod collections;
 mod estimate;
 mod flame;
-mod kernel;
 mod goroutine_events;
+mod kernel;
 mod lifetimes;
 pub mod order;
 pub mod parity;

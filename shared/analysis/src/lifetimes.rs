@@ -46,6 +46,33 @@ pub(crate) struct Lifetimes {
     pub(crate) left_out: u64,
 }
 
+/// What was allocated and what was freed.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Flow {
+    pub(crate) born: Tally,
+    pub(crate) died: Tally,
+}
+
+impl Flow {
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        Self {
+            born: self.born.plus(&other.born),
+            died: self.died.plus(&other.died),
+        }
+    }
+
+    pub(crate) fn minus(&self, other: &Self) -> Self {
+        Self {
+            born: self.born.minus(&other.born),
+            died: self.died.minus(&other.died),
+        }
+    }
+
+    pub(crate) fn live(&self) -> Tally {
+        self.born.minus(&self.died)
+    }
+}
+
 /// Counts of one call stack under one symbol generation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StackTally {
@@ -64,21 +91,26 @@ pub(crate) enum Selection {
 }
 
 impl Lifetimes {
-    /// Adds a table; `tick` and `born` map wire ticks to the viewer's. Returns what was born and died.
+    /// Adds a table; `tick` and `born` map wire ticks to the viewer's. Returns what was born and died, by the
+    /// probes and by Go's own profile, whose rows have the tag `buckets`.
     pub(crate) fn apply(
         &mut self,
         table: &LifetimeTable,
         tick: u32,
+        buckets: Option<TagId>,
         born: impl Fn(u32) -> u32,
-    ) -> (Tally, Tally) {
+    ) -> [Flow; 2] {
         match self.generations.last() {
             Some((_, generation)) if *generation >= table.symbol_gen => {}
             _ => self.generations.push((tick, table.symbol_gen)),
         }
-        let (mut births, mut deaths) = (Tally::default(), Tally::default());
+        let mut flows = [Flow::default(); 2];
+        let of = |tag: TagId| usize::from(Some(tag) == buckets);
         for row in &table.births {
             if let Some(site) = self.site(&row.allotment, table, row.count) {
-                births.add(&self.sites[site as usize].1, i64::from(row.count));
+                flows[of(row.allotment.heap_tag)]
+                    .born
+                    .add(&self.sites[site as usize].1, i64::from(row.count));
                 self.births.push(Birth {
                     tick,
                     site,
@@ -88,7 +120,9 @@ impl Lifetimes {
         }
         for row in &table.deaths {
             if let Some(site) = self.site(&row.allotment, table, row.count) {
-                deaths.add(&self.sites[site as usize].1, i64::from(row.count));
+                flows[of(row.allotment.heap_tag)]
+                    .died
+                    .add(&self.sites[site as usize].1, i64::from(row.count));
                 self.deaths.push(Death {
                     tick,
                     born: born(row.age_ticks),
@@ -97,7 +131,7 @@ impl Lifetimes {
                 });
             }
         }
-        (births, deaths)
+        flows
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -129,8 +163,8 @@ impl Lifetimes {
         });
     }
 
-    /// Sums per stack and symbol generation, heaviest first.
-    pub(crate) fn by_stack(&self, selection: Selection) -> Vec<StackTally> {
+    /// Sums per stack and symbol generation, heaviest first, of rows whose tag is wanted.
+    pub(crate) fn by_stack(&self, selection: Selection, wanted: &dyn Fn(TagId) -> bool) -> Vec<StackTally> {
         let mut counts = vec![0_i64; self.sites.len() * self.generations.len().max(1)];
         let slot =
             |site: u32, born: u32| site as usize * self.generations.len() + self.generation_index(born);
@@ -154,6 +188,12 @@ impl Lifetimes {
         }
         for row in deaths.iter().filter(|row| row.born >= born_since) {
             counts[slot(row.site, row.born)] += sign * i64::from(row.count);
+        }
+        for (at, (site, _)) in self.sites.iter().enumerate() {
+            if !wanted(site.heap_tag) {
+                let each = self.generations.len();
+                counts[at * each..(at + 1) * each].fill(0);
+            }
         }
         self.group(&counts)
     }

@@ -2,11 +2,10 @@
 
 use crate::AnalysisError;
 use crate::collections::Collections;
-use crate::estimate::Tally;
 use crate::flame;
 use crate::goroutine_events::GoroutineEvents;
 use crate::kernel::Kernel;
-use crate::lifetimes::{Lifetimes, Selection, StackTally};
+use crate::lifetimes::{Flow, Lifetimes, Selection, StackTally};
 use crate::symbols::Symbols;
 use crate::timeline::{MAX_TICKS, Ticks};
 use crate::views::{
@@ -60,6 +59,8 @@ pub struct Session {
     scratch: Vec<u8>,
     missing_since_ns: Option<u64>,
     pub(crate) goroutine_events: GoroutineEvents,
+    /// The heap is counted by Go's own profile, by the policy in force.
+    counts_buckets: bool,
     pub(crate) censuses: Vec<GoroutineCensus>,
     pub(crate) exact: Vec<ExactWindow>,
     pub(crate) ledgers: Vec<Ledger>,
@@ -142,9 +143,9 @@ impl Session {
             .as_ref()
             .map(|ticks| ticks.before(ticks.index_up(at_ns)))
             .unwrap_or_default();
-        let live_tally = now.born.minus(&now.died);
+        let live_tally = now.flow().live();
         let live = live_tally.bytes_figure(rate_bytes);
-        let (rate_window, born, died) = self.recent(at_ns);
+        let (rate_window, Flow { born, died }) = self.recent(at_ns);
         let seconds = (rate_window.to_ns - rate_window.from_ns).max(1) as f64 / 1e9;
         let census = |bytes: Option<u64>| {
             bytes.map(|bytes| bytes as f64).map(|value| Figure {
@@ -181,7 +182,7 @@ impl Session {
             freed_per_s: per_second(died.bytes_figure(rate_bytes), seconds),
             rate_window,
             sampling_rate_bytes: rate_bytes,
-            samples: now.born.samples.unsigned_abs(),
+            samples: now.flow().born.samples.unsigned_abs(),
             live_samples: live_tally.samples.unsigned_abs(),
             gc_cycles: now.collections.cycles,
             pauses: now.collections.pauses,
@@ -264,6 +265,7 @@ impl Session {
                 let tick_ns = u64::from(start.policy.tick_ms.max(1)) * 1_000_000;
                 self.ticks
                     .get_or_insert_with(|| Ticks::new(start.signature.clock.session_ns, tick_ns));
+                self.counts_buckets = start.policy.sources.counts_buckets();
                 self.start = Some(start);
             }
             Section::Dictionary(dictionary) => self.symbols.apply(dictionary)?,
@@ -312,10 +314,14 @@ impl Session {
                 .index(start_ns.saturating_sub(u64::from(age).saturating_mul(table.tick_ns)))
                 .min(tick)
         };
-        let (born, died) = self.lifetimes.apply(table, tick, born_at);
+        let flows = self
+            .lifetimes
+            .apply(table, tick, self.symbols.bucket_tag, born_at);
         let totals = ticks.reach(tick);
-        totals.born = totals.born.plus(&born);
-        totals.died = totals.died.plus(&died);
+        totals.counts_buckets = self.counts_buckets;
+        for (total, flow) in totals.flows.iter_mut().zip(flows) {
+            *total = total.plus(&flow);
+        }
         self.newest_sample_ns = self.newest_sample_ns.max(table.newest_ns);
     }
 
@@ -340,6 +346,7 @@ impl Session {
             let totals = ticks.reach(tick);
             totals.rss_bytes = find(Gauge::RSS_BYTES).or(totals.rss_bytes);
             totals.pss_bytes = find(Gauge::PSS_BYTES).or(totals.pss_bytes);
+            totals.runtime_bytes = find(Gauge::GO_ALLOCATED_BYTES).or(totals.runtime_bytes);
         }
     }
 
@@ -364,10 +371,11 @@ impl Session {
         } = outcome;
         let kind = match result {
             PolicyResult::Applied {
+                policy,
                 rate_before_bytes,
                 rate_after_bytes,
-                ..
             } => {
+                self.counts_buckets = policy.sources.counts_buckets();
                 self.gauges.insert(Gauge::SAMPLING_RATE_BYTES, rate_after_bytes);
                 MarkKind::PolicyApplied {
                     revision,
@@ -409,22 +417,30 @@ impl Session {
             ticks.index(query.window.from_ns),
             ticks.index_up(query.window.to_ns),
         );
-        self.lifetimes.by_stack(match query.metric {
+        let selection = match query.metric {
             Metric::Live => Selection::LiveAt { to },
             Metric::Kept => Selection::KeptIn { from, to },
             Metric::Allocated => Selection::BornIn { from, to },
             Metric::Freed => Selection::DiedIn { from, to },
-        })
+        };
+        self.select(selection, ticks.before(to).counts_buckets)
+    }
+
+    /// Sums per stack of one source: Go's own profile, or the probes.
+    pub(crate) fn select(&self, selection: Selection, buckets: bool) -> Vec<StackTally> {
+        let tag = self.symbols.bucket_tag;
+        self.lifetimes
+            .by_stack(selection, &|of| (Some(of) == tag) == buckets)
     }
 
     /// What was allocated and freed in the last moments before `at_ns`.
-    fn recent(&self, at_ns: u64) -> (Window, Tally, Tally) {
+    fn recent(&self, at_ns: u64) -> (Window, Flow) {
         let Some(ticks) = &self.ticks else {
             let window = Window {
                 from_ns: at_ns,
                 to_ns: at_ns,
             };
-            return (window, Tally::default(), Tally::default());
+            return (window, Flow::default());
         };
         let first = ticks.index(at_ns.saturating_sub(RATE_WINDOW_NS));
         let (before, now) = (ticks.before(first), ticks.before(ticks.index_up(at_ns)));
@@ -433,7 +449,7 @@ impl Session {
             from_ns,
             to_ns: at_ns,
         };
-        (window, now.born.minus(&before.born), now.died.minus(&before.died))
+        (window, now.since(&before))
     }
 
     pub(crate) fn sampling_rate_bytes(&self) -> u64 {

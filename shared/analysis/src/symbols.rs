@@ -3,7 +3,7 @@
 use crate::AnalysisError;
 use crate::views::StackFrame;
 use heaptide_protocol::dictionary::{Dictionary, FrameDef, StackDef};
-use heaptide_protocol::{FrameId, StackId, StringId, SymbolGen};
+use heaptide_protocol::{FrameId, StackId, StringId, SymbolGen, TagId};
 
 /// Enough for any program seen so far; beyond it definitions are refused and counted.
 const MAX_DEFINITIONS: usize = 1 << 20;
@@ -16,6 +16,8 @@ pub(crate) struct Symbols {
     strings: Vec<Versions<String>>,
     frames: Vec<Versions<FrameDef>>,
     stacks: Vec<Versions<StackDef>>,
+    /// The tag of what Go's own heap profile says.
+    pub(crate) bucket_tag: Option<TagId>,
 }
 
 impl Symbols {
@@ -29,6 +31,11 @@ impl Symbols {
         }
         for def in dictionary.stacks {
             define(&mut self.stacks, "stack", def.id.0, generation, def)?;
+        }
+        for def in dictionary.tags {
+            if self.string(def.name, generation) == "go.heap.buckets" {
+                self.bucket_tag = Some(def.id);
+            }
         }
         Ok(())
     }

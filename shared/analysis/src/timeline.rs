@@ -1,7 +1,7 @@
 //! Per-tick sums and gauges, from which headline figures and the timeline come.
 
 use crate::collections::CollectionTotals;
-use crate::estimate::Tally;
+use crate::lifetimes::Flow;
 use crate::views::{TimelinePoint, TimelineQuery, Window};
 
 /// One hour at 100 ms; beyond it, neighbouring ticks merge.
@@ -10,11 +10,27 @@ pub(crate) const MAX_TICKS: usize = 36_000;
 /// Running totals at the end of a tick, and the gauges last read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tick {
-    pub(crate) born: Tally,
-    pub(crate) died: Tally,
+    /// By the probes, and by Go's own profile: never summed up.
+    pub(crate) flows: [Flow; 2],
+    /// The latter is what the heap is counted by.
+    pub(crate) counts_buckets: bool,
+    /// What Go itself says was allocated since its start, as last read.
+    pub(crate) runtime_bytes: Option<u64>,
     pub(crate) rss_bytes: Option<u64>,
     pub(crate) pss_bytes: Option<u64>,
     pub(crate) collections: CollectionTotals,
+}
+
+impl Tick {
+    /// By the source that counts.
+    pub(crate) fn flow(&self) -> &Flow {
+        &self.flows[usize::from(self.counts_buckets)]
+    }
+
+    /// What came since another tick, by the source that counts now.
+    pub(crate) fn since(&self, before: &Self) -> Flow {
+        self.flow().minus(&before.flows[usize::from(self.counts_buckets)])
+    }
 }
 
 #[derive(Debug)]
@@ -81,6 +97,21 @@ impl Ticks {
             .unwrap_or_default()
     }
 
+    /// The first and the last tick of a window in which Go's own statistics were read anew.
+    pub(crate) fn runtime_span(&self, from: u32, to: u32) -> Option<(Tick, Tick)> {
+        let to = (to as usize).min(self.ticks.len());
+        let ticks = self.ticks.get(..to)?;
+        let fresh = |at: &usize| {
+            let before = at.checked_sub(1).and_then(|before| ticks[before].runtime_bytes);
+            ticks[*at]
+                .runtime_bytes
+                .is_some_and(|bytes| Some(bytes) != before)
+        };
+        let first = (from as usize..to).find(fresh)?;
+        let last = (first..to).rfind(fresh)?;
+        Some((ticks[first], ticks[last]))
+    }
+
     /// Two ticks become one: the later totals hold.
     pub(crate) fn coarsen(&mut self) {
         let base = self.origin_ns;
@@ -113,7 +144,8 @@ impl Ticks {
         let before = self.before(start);
         let at = self.before(end);
         let seconds = f64::from(end - start) * self.tick_ns as f64 / 1e9;
-        let live = at.born.minus(&at.died).bytes_figure(0);
+        let live = at.flow().live().bytes_figure(0);
+        let flow = at.since(&before);
         TimelinePoint {
             at_ns: self.origin_ns + u64::from(end) * self.tick_ns,
             live_bytes: live.value,
@@ -121,8 +153,8 @@ impl Ticks {
             live_high_bytes: live.high,
             rss_bytes: at.rss_bytes,
             pss_bytes: at.pss_bytes,
-            allocated_per_s: at.born.minus(&before.born).bytes.estimate / seconds,
-            freed_per_s: at.died.minus(&before.died).bytes.estimate / seconds,
+            allocated_per_s: flow.born.bytes.estimate / seconds,
+            freed_per_s: flow.died.bytes.estimate / seconds,
         }
     }
 }

@@ -10,7 +10,7 @@ pub struct Grants {
     pub rate_write: bool,
     /// The address of `runtime.MemProfileRate` is known.
     pub rate_address_known: bool,
-    /// The kernel programs for the sampled path are attached.
+    /// Samples are seen: the kernel programs for the sampled path are attached, or Go's own profile is read.
     pub sampled_heap: bool,
 }
 

@@ -235,6 +235,39 @@ impl Default for Policy {
     }
 }
 
+impl Sources {
+    /// Nothing that needs a probe in the program or the kernel, and nothing read either.
+    pub const NO_PROBES: Self = Self {
+        sampled_heap: false,
+        bucket_heap: false,
+        gc: false,
+        gc_work: false,
+        mappings: false,
+        huge_pages: false,
+        page_faults_one_in: 0,
+        scheduling: false,
+        goroutine_census_ms: 0,
+        goroutine_events: false,
+        ledger_ms: 0,
+    };
+
+    pub fn needs_probes(&self) -> bool {
+        let without = Self {
+            bucket_heap: self.bucket_heap,
+            goroutine_census_ms: self.goroutine_census_ms,
+            ledger_ms: self.ledger_ms,
+            ..Self::NO_PROBES
+        };
+        *self != without
+    }
+
+    /// Whether Go's own heap profile is what the heap is counted by: where the probes are off. Both are
+    /// never summed up.
+    pub fn counts_buckets(&self) -> bool {
+        self.bucket_heap && !self.sampled_heap
+    }
+}
+
 impl Default for Sources {
     fn default() -> Self {
         Self {
@@ -312,6 +345,46 @@ mod tests {
         for (change, expected) in cases {
             let got = with(change);
             assert!(got.contains(expected), "{got:?} lacks {expected:?}");
+        }
+    }
+
+    #[test]
+    fn one_source_counts_the_heap() {
+        let all = Sources::default();
+        let cases = [
+            (
+                Sources {
+                    bucket_heap: true,
+                    ..all
+                },
+                true,
+                false,
+            ),
+            (
+                Sources {
+                    bucket_heap: true,
+                    ledger_ms: 1_000,
+                    ..Sources::NO_PROBES
+                },
+                false,
+                true,
+            ),
+            (Sources::NO_PROBES, false, false),
+            (
+                Sources {
+                    goroutine_events: true,
+                    ..Sources::NO_PROBES
+                },
+                true,
+                false,
+            ),
+        ];
+        for (sources, probes, buckets) in cases {
+            assert_eq!(
+                (sources.needs_probes(), sources.counts_buckets()),
+                (probes, buckets),
+                "{sources:?}"
+            );
         }
     }
 

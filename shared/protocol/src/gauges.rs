@@ -71,6 +71,19 @@ gauges! {
     COLLECTOR_RSS_BYTES = 33, "Resident set of the collector", "/proc/self/statm resident";
     SPOOL_BYTES = 34, "Frames waiting for the hub", "collector spool";
     LIVE_SAMPLES = 35, "Sampled objects held as live", "collector pairing table";
+    /// `MemStats.TotalAlloc`, with what the processors' caches have not told yet.
+    GO_ALLOCATED_BYTES = 64, "Allocated since start", "runtime.memstats.heapStats + mcache";
+    /// `MemStats.Mallocs`.
+    GO_ALLOCATED_OBJECTS = 65, "Objects allocated since start", "runtime.memstats.heapStats + mcache";
+    /// Known when it is swept.
+    GO_FREED_BYTES = 66, "Freed since start", "runtime.memstats.heapStats";
+    GO_FREED_OBJECTS = 67, "Objects freed since start", "runtime.memstats.heapStats + mcache";
+    GO_HEAP_IN_USE_BYTES = 68, "Heap in use", "runtime.memstats.heapStats.inHeap";
+    /// Free and not returned to the system: `HeapIdle - HeapReleased`.
+    GO_HEAP_IDLE_BYTES = 69, "Heap idle", "runtime.memstats.heapStats.committed";
+    GO_HEAP_RELEASED_BYTES = 70, "Heap returned to the system", "runtime.memstats.heapStats.released";
+    GO_STACKS_BYTES = 71, "Goroutine stacks", "runtime.memstats.heapStats.inStacks";
+    GO_METADATA_BYTES = 72, "Runtime metadata", "runtime.memstats mspan, mcache, buckhash, gcMisc, other";
 }
 
 #[cfg(test)]

@@ -240,42 +240,6 @@ impl BpfSession {
         attached
     }
 
-    /// Attaches to more sites of a process: all of them or, after an error, none of these.
-    ///
-    /// # Errors
-    ///
-    /// [`BpfError::NotAttached`], and those of [`Self::attach`].
-    pub fn attach_more(&mut self, pid: u32, sites: &[ProbePoint]) -> Result<(), BpfError> {
-        let attached = self.attached.get(&pid).ok_or(BpfError::NotAttached { pid })?;
-        let before = attached.links.len();
-        check_sites(pid, &attached.executable, sites)?;
-        let linked = self.link(pid, sites);
-        if linked.is_err()
-            && let Some(attached) = self.attached.get_mut(&pid)
-        {
-            attached.links.truncate(before);
-        }
-        linked
-    }
-
-    /// Takes the sites of one class off a process, which takes some 0.1 s a site.
-    ///
-    /// # Errors
-    ///
-    /// [`BpfError::NotAttached`].
-    pub fn detach_class(&mut self, pid: u32, class: Class) -> Result<(), BpfError> {
-        let attached = self.attached.get_mut(&pid).ok_or(BpfError::NotAttached { pid })?;
-        attached.links.retain(|(of, _)| *of != class);
-        Ok(())
-    }
-
-    /// Whether sites of this class are attached in a process.
-    #[must_use]
-    pub fn has_sites(&self, pid: u32, class: Class) -> bool {
-        let attached = self.attached.get(&pid);
-        attached.is_some_and(|attached| attached.links.iter().any(|(of, _)| *of == class))
-    }
-
     fn link(&mut self, pid: u32, sites: &[ProbePoint]) -> Result<(), BpfError> {
         for site in sites {
             let gone = || BpfError::NotAttached { pid };

@@ -25,9 +25,9 @@
 mod attach;
 mod btf;
 mod error;
+pub(crate) mod exact;
 mod format;
 mod on_demand;
-pub(crate) mod exact;
 mod record;
 mod rights;
 mod session;
@@ -35,11 +35,11 @@ mod tracefs;
 
 pub use attach::{ProbePoint, Program, TargetSpec};
 pub use error::BpfError;
-pub use on_demand::khugepaged_blindness;
 pub use exact::{
     EndOfWindow, ExactOptions, ExactPlan, ExactReadout, ExactRowRead, ExactSession, ExactStop, PhaseBins,
     WindowSpec, run_window,
 };
+pub use on_demand::khugepaged_blindness;
 pub use record::{AbiError, At, MappingCall, Record, Stack, What, decode};
 pub use rights::{Capability, missing_capabilities};
 pub use session::{BpfOptions, BpfSession, ClassSet, Counters, Polled};

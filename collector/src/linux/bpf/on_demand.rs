@@ -146,9 +146,8 @@ impl BpfSession {
         for point in points(class) {
             let format = Format::read(point.category, point.name)?;
             let Some(format) = format.filter(|format| {
-                let found = |(name, offset, size): &(&str, u32, u32)| {
-                    format.field(name) == Some((*offset, *size))
-                };
+                let found =
+                    |(name, offset, size): &(&str, u32, u32)| format.field(name) == Some((*offset, *size));
                 point.fields.iter().all(found)
             }) else {
                 return Err(BpfError::no_tracepoint(point.feature, point.config));
@@ -212,8 +211,7 @@ impl BpfSession {
         if !self.attached.contains_key(&pid) {
             return Err(BpfError::NotAttached { pid });
         }
-        let is_there = |(of, its, _): &(u32, Class, UProbeLink)| *of == pid && *its == class;
-        if self.on_demand.uprobes.iter().any(is_there) {
+        if self.has_sites(pid, class) {
             return Ok(());
         }
         let process = check_process(pid)?;
@@ -240,6 +238,13 @@ impl BpfSession {
             }
         }
         Ok(())
+    }
+
+    /// Whether [`BpfSession::attach_sites`] has attached sites of this class.
+    #[must_use]
+    pub fn has_sites(&self, pid: u32, class: Class) -> bool {
+        let mut there = self.on_demand.uprobes.iter();
+        there.any(|(of, its, _)| *of == pid && *its == class)
     }
 
     /// Detaches what [`BpfSession::attach_sites`] has attached.
@@ -277,8 +282,8 @@ impl BpfSession {
     }
 
     fn tell_huge_layout(&mut self, point: &Point, format: &Format) -> Result<(), BpfError> {
-        let layout = huge_layout(format)
-            .ok_or_else(|| BpfError::no_tracepoint(point.feature, point.config))?;
+        let layout =
+            huge_layout(format).ok_or_else(|| BpfError::no_tracepoint(point.feature, point.config))?;
         self.on_demand
             .huge_layout
             .set(0, layout.to_words(), 0)

@@ -2,6 +2,7 @@
 //! that know nothing of each other. None of them stops or writes to the program.
 
 pub(crate) mod goroutines;
+pub(crate) mod memory;
 
 use crate::CollectorError;
 use crate::linux::{GoTarget, Process, monotonic_ns};

@@ -1,6 +1,6 @@
 // Command offsets reads a Go binary's DWARF and prints, as one JSON object, the
-// byte offsets of the fields of runtime.g, m, p and gobuf that Heaptide reads, e.g.
-// {"g.goid":152,"m.curg":184}. Build it with the newest Go: it reads DWARF 4 and 5.
+// byte offsets of the fields of the runtime's structures that Heaptide reads, and the
+// size of each structure under its own name, e.g. {"g.goid":152,"m.curg":184}. Build it with the newest Go: it reads DWARF 4 and 5.
 package main
 
 import (
@@ -36,6 +36,11 @@ func read(path string) (map[string]int64, error) {
 		"runtime.g": "g", "runtime.m": "m", "runtime.p": "p", "runtime.gobuf": "gobuf", "runtime.special": "special",
 		"runtime.moduledata": "moduledata",
 	}
+	for _, name := range []string{
+		"mheap", "mspan", "mcache", "mstats", "heapStatsDelta", "heapArena", "pageAlloc", "scavengeIndex", "memRecordCycle",
+	} {
+		short["runtime."+name] = name
+	}
 	offsets := make(map[string]int64)
 	for entries := data.Reader(); ; {
 		entry, err := entries.Next()
@@ -52,6 +57,7 @@ func read(path string) (map[string]int64, error) {
 			return nil, err
 		}
 		if st, ok := kind.(*dwarf.StructType); ok {
+			offsets[prefix] = st.ByteSize
 			for _, field := range st.Field {
 				offsets[prefix+"."+field.Name] = field.ByteOffset
 			}

@@ -167,10 +167,13 @@ fn agreement(session: &Session, window: &ExactWindow, query: &ReportQuery) -> Ta
     }
     // The collector begins and ends a window with a tick, give or take a moment.
     let nearest = |at_ns: u64| ticks.index(at_ns + ticks.tick_ns / 2);
-    let sampled = session.lifetimes.by_stack(Selection::BornIn {
-        from: nearest(window.from_ns),
-        to: nearest(window.to_ns),
-    });
+    let sampled = session.select(
+        Selection::BornIn {
+            from: nearest(window.from_ns),
+            to: nearest(window.to_ns),
+        },
+        false,
+    );
     let groups = groups(session, window, false);
     let all = groups.iter().fold((0, 0), |sum, group| {
         (sum.0 + group.taken.0, sum.1 + group.taken.1)
