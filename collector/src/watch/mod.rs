@@ -3,15 +3,20 @@
 mod attach;
 mod connect;
 mod control;
+mod delivery;
 mod outgoing;
 pub(crate) mod readers;
+mod recording;
 mod run;
 
 pub use attach::Target;
+pub(crate) use control::GO_DEFAULT_RATE_BYTES;
+pub use recording::Recorded;
 pub use run::{Outcome, watch};
 
 use heaptide_policy::Policy;
 use heaptide_protocol::SessionId;
+use heaptide_protocol::control::Pulse;
 use heaptide_protocol::section::EndReason;
 use heaptide_protocol::session::{Capability, PlatformSignature};
 use std::ffi::OsString;
@@ -20,17 +25,33 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub struct WatchConfig {
     pub target: TargetChoice,
-    pub hub_url: String,
-    pub token: Option<String>,
+    pub destination: Destination,
     pub policy: Policy,
     /// Whether a policy may have `MemProfileRate` written at all.
     pub allow_rate_write: bool,
     /// The compiled eBPF programs.
     pub bpf_object: &'static [u8],
-    /// Unacknowledged frames are kept below this directory.
-    pub spool_root: PathBuf,
     /// An executable that answers to [`crate::linux::rate::GUARD_COMMAND`].
     pub guard_executable: PathBuf,
+}
+
+/// Where the frames go.
+#[derive(Debug, Clone)]
+pub enum Destination {
+    Hub {
+        url: String,
+        token: Option<String>,
+        /// Unacknowledged frames are kept below this directory.
+        spool_root: PathBuf,
+    },
+    /// A file in the form of [`heaptide_protocol::log`].
+    File {
+        path: PathBuf,
+        /// Whether a file of that name may be written over.
+        replace: bool,
+        /// The watch ends when the file has come so far.
+        max_bytes: u64,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -63,6 +84,11 @@ pub enum WatchEvent {
     /// Something is not as it should be, and the watch goes on.
     Warning {
         message: String,
+    },
+    /// Once a second: the figures of the fleet page, and how long the file is.
+    Second {
+        pulse: Box<Pulse>,
+        recorded: Option<Recorded>,
     },
     Ended {
         reason: EndReason,

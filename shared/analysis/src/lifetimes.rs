@@ -131,6 +131,24 @@ impl Lifetimes {
 
     /// Sums per stack and symbol generation, heaviest first.
     pub(crate) fn by_stack(&self, selection: Selection) -> Vec<StackTally> {
+        self.group(&self.counts(selection))
+    }
+
+    /// Counts of sampled objects, in no order; those of one site under two symbol generations are two.
+    pub(crate) fn by_site(&self, selection: Selection) -> impl Iterator<Item = (Site, SymbolGen, u64)> {
+        self.counts(selection)
+            .into_iter()
+            .enumerate()
+            .filter(|(_, count)| *count > 0)
+            .map(move |(at, count)| {
+                let (site, _) = self.sites[at / self.generations.len()];
+                let (_, generation) = self.generations[at % self.generations.len()];
+                (site, generation, count.unsigned_abs())
+            })
+    }
+
+    /// Per site and symbol generation.
+    fn counts(&self, selection: Selection) -> Vec<i64> {
         let mut counts = vec![0_i64; self.sites.len() * self.generations.len().max(1)];
         let slot =
             |site: u32, born: u32| site as usize * self.generations.len() + self.generation_index(born);
@@ -155,7 +173,7 @@ impl Lifetimes {
         for row in deaths.iter().filter(|row| row.born >= born_since) {
             counts[slot(row.site, row.born)] += sign * i64::from(row.count);
         }
-        self.group(&counts)
+        counts
     }
 
     fn group(&self, counts: &[i64]) -> Vec<StackTally> {

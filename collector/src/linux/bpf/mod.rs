@@ -32,7 +32,7 @@ mod tracefs;
 pub use attach::{ProbePoint, Program, TargetSpec};
 pub use error::BpfError;
 pub use record::{AbiError, At, MappingCall, Record, Stack, What, decode};
-pub use rights::{Capability, missing_capabilities};
+pub use rights::{Capability, missing_capabilities, setcap_command};
 pub use session::{BpfOptions, BpfSession, ClassSet, Counters, Polled};
 pub use tracefs::{mount_tracefs, tracefs_path};
 
