@@ -218,7 +218,12 @@ fn obstacle_of(error: &CollectorError, pid: u32) -> Obstacle {
         ),
         CollectorError::MemoryDenied { source, .. } => Obstacle::new(
             format!("the memory of process {pid} can't be read ({source})"),
-            format!("sudo heaptide doctor {pid}"),
+            if rustix::process::geteuid().is_root() {
+                // Root without the right to trace: a container.
+                "docker run --privileged --pid=host, or run heaptide outside the container".to_owned()
+            } else {
+                format!("sudo heaptide doctor {pid}")
+            },
         ),
         CollectorError::NotWatchable { path, source } => Obstacle::new(
             format!(

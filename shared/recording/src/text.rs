@@ -5,7 +5,7 @@ use crate::quantity::{self, UNKNOWN};
 use crate::tell::{Told, metric_name};
 use heaptide_analysis::report::{Cell, Table, Unit};
 use heaptide_analysis::views::{Figure, Metric, SiteTable, StackFrame};
-use heaptide_protocol::session::{Capability, CapabilityState, Method};
+use heaptide_protocol::session::{Capability, CapabilityState, EventClass, Method};
 use std::fmt::Write as _;
 
 impl Told<'_> {
@@ -97,10 +97,12 @@ impl Told<'_> {
                 quantity::method(Method::Exact),
             ]);
         };
-        counted("collections", quantity::count(headline.gc_cycles as f64));
-        counted("pauses", quantity::count(headline.pauses as f64));
-        counted("pauses, in all", quantity::nanos(headline.pause_total_ns as f64));
-        counted("longest pause", quantity::nanos(headline.pause_longest_ns as f64));
+        if self.sees(EventClass::GarbageCollection) {
+            counted("collections", quantity::count(headline.gc_cycles as f64));
+            counted("pauses", quantity::count(headline.pauses as f64));
+            counted("pauses, in all", quantity::nanos(headline.pause_total_ns as f64));
+            counted("longest pause", quantity::nanos(headline.pause_longest_ns as f64));
+        }
         counted("samples", quantity::count(headline.samples as f64));
         counted("records lost", quantity::count(headline.dropped as f64));
         grid.write(out);
@@ -210,6 +212,20 @@ impl Told<'_> {
                 quantity::plural(table.left_out, "more row", "more rows")
             );
         }
+    }
+
+    /// Whether any source of a class was there; a count of what was not looked at is no count.
+    fn sees(&self, class: EventClass) -> bool {
+        let start = self.recording.session.start();
+        start.is_some_and(|start| {
+            start.capabilities.iter().any(|capability| {
+                let works = matches!(
+                    capability.state,
+                    CapabilityState::Active | CapabilityState::Limited { .. }
+                );
+                capability.class == class && works
+            })
+        })
     }
 
     fn moment(&self, at_ns: u64) -> String {

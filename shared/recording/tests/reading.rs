@@ -106,6 +106,20 @@ fn a_damaged_place_costs_its_frame_and_no_other() {
 }
 
 #[test]
+fn any_flipped_byte_is_survived() {
+    let bytes = file(&frames(session(1), &ticks(2), true));
+    for at in FILE_HEAD.len()..bytes.len() {
+        for mask in [0x01, 0x80, 0xff] {
+            let mut bad = bytes.clone();
+            bad[at] ^= mask;
+            let recording = read(&bad);
+            assert!(recording.frames >= 3, "{at}");
+            assert!(!recording.flaws().is_empty(), "{at}");
+        }
+    }
+}
+
+#[test]
 fn segments_of_one_session_are_read_in_a_row_and_those_of_two_are_refused() {
     let all = frames(session(1), &ticks(4), true);
     let (first, second) = all.split_at(3);

@@ -99,7 +99,6 @@ pub(super) fn write(recording: &Recording, query: &ExportQuery) -> Vec<u8> {
         "symbolicated": true,
         "usesOnlyOneStackType": true,
         "sourceCodeIsNotOnSearchfox": true,
-        "doesNotUseFrameImplementation": true,
         "oscpu": signature.map_or_else(String::new, |s| format!("{} {}", s.os, s.architecture)),
         "categories": [{ "name": "Other", "color": "grey", "subcategories": ["Other"] }],
         "extensions": { "length": 0, "baseURL": [], "id": [], "name": [] },

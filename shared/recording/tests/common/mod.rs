@@ -1,6 +1,6 @@
 //! A small program's session as a file, row by row.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use heaptide_policy::Policy;
 use heaptide_protocol::dictionary::{Dictionary, FrameDef, StackDef, StringDef};
