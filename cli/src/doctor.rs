@@ -53,12 +53,14 @@ fn to_text(examination: &Examination, pid: Option<u32>) -> String {
     out
 }
 
-fn row(fact: &Fact) -> Vec<String> {
-    let (mark, note) = match &fact.obstacle {
-        None => ("ok", String::new()),
-        Some(Obstacle { why, remedy }) => ("no", format!("{why}; try: {remedy}")),
+/// Its columns, and what stands below them.
+fn row(fact: &Fact) -> (Vec<String>, Vec<String>) {
+    let (mark, notes) = match &fact.obstacle {
+        None => ("ok", Vec::new()),
+        Some(Obstacle { why, remedy }) => ("no", vec![why.clone(), format!("try: {remedy}")]),
     };
-    vec![mark.to_owned(), fact.name.to_owned(), fact.value.clone(), note]
+    let cells = [mark, fact.name, &fact.value].map(str::to_owned).to_vec();
+    (cells, notes)
 }
 
 fn to_json(examination: &Examination) -> Value {

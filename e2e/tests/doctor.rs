@@ -5,7 +5,7 @@
 use heaptide_e2e::process::{Finished, Process, finish, finish_command};
 use heaptide_e2e::{Build, Go, Sites, machine};
 use serde_json::Value;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 

@@ -40,7 +40,7 @@ pub(super) fn look() -> Host {
     let missing = missing_capabilities(&Capability::ALL);
     let names: Vec<&str> = missing.iter().map(|capability| capability.name()).collect();
     let rights = (!missing.is_empty()).then(|| {
-        let why = format!("this user has not {}", names.join(", "));
+        let why = format!("this user lacks {}", names.join(", "));
         Obstacle::new(why, setcap_command())
     });
     let user = rustix::process::geteuid().as_raw();

@@ -230,7 +230,7 @@ fn obstacle_of(error: &CollectorError, pid: u32) -> Obstacle {
                 "{} is not a program that can be watched: {source}",
                 path.display()
             ),
-            "heaptide doctor PID of a Go program",
+            "pgrep -a NAME, to find a Go program",
         ),
         CollectorError::GoVersion {
             found,

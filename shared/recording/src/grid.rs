@@ -79,13 +79,16 @@ impl Grid {
     }
 }
 
-/// Rows of words, each column as wide as it must be.
-pub fn columns(rows: impl Iterator<Item = Vec<String>>) -> String {
-    let rows: Vec<Vec<String>> = rows.collect();
-    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+/// Rows of words, each column as wide as it must be, with notes below them.
+pub fn columns(rows: impl Iterator<Item = (Vec<String>, Vec<String>)>) -> String {
+    let rows: Vec<_> = rows.collect();
+    let count = rows.iter().map(|(cells, _)| cells.len()).max().unwrap_or(0);
     let mut grid = Grid::new(vec![Align::Left; count]);
-    for row in rows {
-        grid.row(row);
+    for (cells, notes) in rows {
+        grid.row(cells);
+        for note in notes {
+            grid.note(format!("    {note}"));
+        }
     }
     let mut out = String::new();
     grid.write(&mut out);

@@ -125,6 +125,11 @@ fn headline(headline: &Headline) -> Value {
         "damaged_frames": headline.damaged_frames,
         "ended": headline.ended,
         "tick_ns": headline.tick_ns,
+        "trimmed": headline
+            .trimmed
+            .iter()
+            .map(|trim| json!({ "what": trim.what, "count": trim.count }))
+            .collect::<Vec<_>>(),
     })
 }
 

@@ -208,8 +208,11 @@ impl Recording {
                 quantity::bytes(self.bad_bytes as f64)
             ));
         }
-        for trim in self.session.headline().trimmed {
-            flaws.push(format!("{}: {}", trim.what, trim.count));
+        if self.session.missed_frames() > 0 {
+            flaws.push(format!(
+                "{} missing",
+                plural(self.session.missed_frames(), "frame is", "frames are")
+            ));
         }
         if self.unreadable_frames > 0 {
             flaws.push(format!(

@@ -63,6 +63,9 @@ impl Told<'_> {
         for flaw in recording.flaws() {
             let _ = writeln!(out, "not whole: {flaw}");
         }
+        for trim in &self.headline.trimmed {
+            let _ = writeln!(out, "{}: {}", trim.what, trim.count);
+        }
     }
 
     fn figures(&self, out: &mut String) {
@@ -234,17 +237,35 @@ impl Told<'_> {
     }
 }
 
-/// One line for each source.
+/// A line for each source, and why it is not simply active. What several rows share is said once.
 pub fn sources(capabilities: &[Capability], out: &mut String) {
     let mut grid = Grid::new(vec![Align::Left; 3]);
+    let mut said = Vec::new();
     for capability in capabilities {
-        let (state, why) = match &capability.state {
-            CapabilityState::Active => ("active", String::new()),
-            CapabilityState::Limited { why } => ("limited", why.clone()),
-            CapabilityState::Off { why } => ("off", why.clone()),
-            CapabilityState::Unavailable { why, remedy } => ("unavailable", format!("{why}; try: {remedy}")),
+        let (state, notes) = match &capability.state {
+            CapabilityState::Active => ("active", Vec::new()),
+            CapabilityState::Limited { why } => ("limited", vec![why.clone()]),
+            CapabilityState::Off { why } => ("off", vec![why.clone()]),
+            CapabilityState::Unavailable { why, remedy } => {
+                ("unavailable", vec![why.clone(), format!("try: {remedy}")])
+            }
         };
-        grid.row(vec![state.to_owned(), capability.source.clone(), why]);
+        let class = match capability.class {
+            EventClass::Allocation => "heap",
+            EventClass::Goroutine => "goroutines",
+            EventClass::GarbageCollection => "collections",
+            EventClass::Mapping => "mappings",
+            EventClass::Gauge => "gauges",
+        };
+        grid.row([state, class, &capability.source].map(str::to_owned).to_vec());
+        if notes == said && !notes.is_empty() {
+            grid.note("    as above".to_owned());
+            continue;
+        }
+        for note in &notes {
+            grid.note(format!("    {note}"));
+        }
+        said = notes;
     }
     grid.write(out);
 }

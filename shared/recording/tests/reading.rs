@@ -101,7 +101,7 @@ fn a_damaged_place_costs_its_frame_and_no_other() {
         let (left, flaws) = live(&bytes);
         assert_eq!(left, whole - 2, "{at}: {flaws}");
         assert!(flaws.contains("1 place can't be read"), "{at}: {flaws}");
-        assert!(flaws.contains("frames missed: 1"), "{at}: {flaws}");
+        assert!(flaws.contains("1 frame is missing"), "{at}: {flaws}");
     }
 }
 
@@ -201,7 +201,8 @@ fn text_and_json_tell_figures_with_method_and_error() {
         "the program exited with code 0",
         "sampled every 64.0 KiB, 99 % intervals",
         "50.0 MiB",
-        "unavailable  tracepoints         tracefs is not mounted; try: mount it",
+        "active       collections  uprobes startCycle",
+        "unavailable  mappings     tracepoints\n      tracefs is not mounted\n      try: mount it",
         "main.leak /src/main.go:10",
         "      main.main /src/main.go:30",
     ] {

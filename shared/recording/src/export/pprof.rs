@@ -38,6 +38,16 @@ pub(super) fn write(recording: &Recording, query: &ExportQuery) -> Result<Vec<u8
     Ok(gzip::compress(&profile.finish()))
 }
 
+/// The rate that most samples were taken at.
+fn usual_rate(samples: &[StackSamples]) -> Option<u64> {
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    for row in samples {
+        *counts.entry(row.rate_bytes).or_default() += row.allocated + row.live;
+    }
+    let (rate_bytes, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+    Some(rate_bytes)
+}
+
 /// Sums by stack and size over rates, under the first row of each; what has neither is left out.
 fn grouped(samples: &[StackSamples], live: Metric) -> BTreeMap<(usize, u64), Values> {
     let mut stacks: HashMap<&[StackFrame], usize> = HashMap::new();
@@ -102,18 +112,20 @@ impl Profile {
         self.message.signed(10, length_ns as i64);
         let period_type = self.value_type("space", "bytes");
         self.message.message(11, period_type);
-        let newest = recording
-            .session
-            .headline_at(query.window.to_ns)
-            .sampling_rate_bytes;
-        let rate_bytes = samples.iter().map(|row| row.rate_bytes).max().unwrap_or(newest);
+        let rate_bytes = usual_rate(samples).unwrap_or_else(|| {
+            let headline = recording.session.headline_at(query.window.to_ns);
+            headline.sampling_rate_bytes
+        });
         self.message.signed(12, rate_bytes as i64);
         let mut comments = vec![
             provenance(samples, Metric::Allocated),
             provenance(samples, Metric::Live),
         ];
         if samples.iter().any(|row| row.rate_bytes != rate_bytes) {
-            comments.push("the sampling rate changed: each sample is weighed by its own".to_owned());
+            comments.push(
+                "the sampling rate changed: each sample is weighed by its own, most by the period's"
+                    .to_owned(),
+            );
         }
         comments.extend(
             recording
