@@ -1,9 +1,10 @@
 //! What can be said on the command line.
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where a running Go program's memory goes, live, with each number's origin and error.
 #[derive(Debug, Parser)]
@@ -22,6 +23,24 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Watch a running process until it ends or Ctrl-C, which leaves it running
     Attach(AttachOptions),
+    /// Watch without a hub and write one file
+    ///
+    /// A started command's exit code is passed on. A recording that was cut off is read up to its last whole
+    /// frame.
+    Record(RecordOptions),
+    /// Tell what is in a recording
+    Report(ReportOptions),
+    /// Write a recording in the format of another tool
+    Export(ExportOptions),
+    /// Compare two recordings by call site
+    ///
+    /// Exit code 0: no condition is met; 2: one is; 1: something is wrong, also a condition that can't be judged.
+    Diff(DiffOptions),
+    /// Say what this host and a process allow to be seen, why not, and what would change it
+    ///
+    /// Looks only: nothing is attached or written. Exit code 0: a session can be watched with at least the sampled
+    /// heap; 2: it can't.
+    Doctor(DoctorOptions),
     /// Keep sessions, fan them out and serve the console
     Hub(HubOptions),
     /// Put MemProfileRate back when the collector that wrote it is gone
@@ -59,6 +78,30 @@ pub(crate) struct WatchOptions {
     /// Token for the hub
     #[arg(long, env = "HEAPTIDE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
+    /// Where frames wait for the hub
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spool: Option<PathBuf>,
+    /// Address of the hub that is started here
+    #[arg(
+        long,
+        default_value = "127.0.0.1:7070",
+        value_name = "ADDR:PORT",
+        conflicts_with = "hub"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// Where the hub that is started here keeps its sessions
+    #[arg(long, value_name = "DIR", conflicts_with = "hub")]
+    pub(crate) data: Option<PathBuf>,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// The policy that a watch starts with.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PolicyOptions {
     /// Let the policy write MemProfileRate in the program; it is put back at detach, also after a crash
     #[arg(long)]
     pub(crate) allow_rate_write: bool,
@@ -90,23 +133,174 @@ pub(crate) struct WatchOptions {
     /// Read Go's own heap profile beside the probes, and show how the two agree
     #[arg(long)]
     pub(crate) buckets: bool,
-    /// Where frames wait for the hub
-    #[arg(long, value_name = "DIR")]
-    pub(crate) spool: Option<PathBuf>,
-    /// Address of the hub that is started here
-    #[arg(
-        long,
-        default_value = "127.0.0.1:7070",
-        value_name = "ADDR:PORT",
-        conflicts_with = "hub"
-    )]
-    pub(crate) listen: SocketAddr,
-    /// Where the hub that is started here keeps its sessions
-    #[arg(long, value_name = "DIR", conflicts_with = "hub")]
-    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RecordOptions {
+    /// The file to write; conventionally NAME.htl
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Write over a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// End after so many seconds; the program goes on unwatched
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) length: Option<Duration>,
+    /// End when the file has come so far
+    #[arg(long, default_value_t = 4 << 30, value_name = "BYTES")]
+    pub(crate) max_bytes: u64,
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
+    /// Print what was written as JSON, as the last line of standard output
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Say nothing but errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// The process to watch; `pgrep -a NAME` lists ids
+    #[arg(required_unless_present = "command", conflicts_with = "command")]
+    pub(crate) pid: Option<u32>,
+    /// The command to start and watch, with its arguments, after `--`
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// A part of a recording.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SpanOptions {
+    /// Begin of the window, in seconds from the recording's beginning
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) from: Option<f64>,
+    /// End of the window, in seconds from the recording's beginning
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) to: Option<f64>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ReportOptions {
+    /// A recording, or a folder with a session's segments
+    pub(crate) file: PathBuf,
+    /// Print JSON; docs/recording.md lists the fields
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What to tell; may be given several times
+    #[arg(long = "kind", default_value = "heap", value_name = "KIND")]
+    pub(crate) kinds: Vec<KindArg>,
+    /// What the heap's tables count
+    #[arg(long, default_value = "live", value_name = "METRIC")]
+    pub(crate) metric: MetricArg,
+    #[command(flatten)]
+    pub(crate) span: SpanOptions,
+    /// Keep rows whose stack or text contains this, whatever its case
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(crate) filter: String,
+    /// Rows of a table
+    #[arg(long, default_value_t = 20, value_name = "ROWS")]
+    pub(crate) limit: u32,
+    /// Show the stacks behind the rows
+    #[arg(long)]
+    pub(crate) stacks: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExportOptions {
+    /// A recording, or a folder with a session's segments
+    pub(crate) file: PathBuf,
+    /// The format to write
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: FormatArg,
+    /// The file to write; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// What is counted; pprof has live and allocated in one file, and this one as its default
+    #[arg(long, default_value = "live", value_name = "METRIC")]
+    pub(crate) metric: MetricArg,
+    #[command(flatten)]
+    pub(crate) span: SpanOptions,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DiffOptions {
+    /// The recording before
+    pub(crate) before: PathBuf,
+    /// The recording after
+    pub(crate) after: PathBuf,
+    /// What is compared
+    #[arg(long, default_value = "live", value_name = "METRIC")]
+    pub(crate) metric: DiffMetricArg,
+    #[command(flatten)]
+    pub(crate) span: SpanOptions,
+    /// Print JSON; docs/recording.md lists the fields
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Exit with 2 if this is met, noise allowed for: 'live > +10%', 'live:main.leak > +1MiB',
+    /// 'pause_p99 > 5ms'; docs/recording.md has the grammar
+    #[arg(long, value_name = "CONDITION")]
+    pub(crate) fail_if: Vec<String>,
+    /// Rows of the table
+    #[arg(long, default_value_t = 20, value_name = "ROWS")]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DoctorOptions {
+    /// A process to look at as well; `pgrep -a NAME` lists ids
+    pub(crate) pid: Option<u32>,
+    /// Print JSON; docs/recording.md lists the fields
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum KindArg {
+    Heap,
+    Goroutines,
+    Pauses,
+    Mappings,
+    Ledger,
+    Drift,
+    Exact,
+    All,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum MetricArg {
+    /// At the window's end, whenever it was allocated since attach
+    Live,
+    /// Allocated in the window and not freed by its end
+    Kept,
+    /// Allocated in the window
+    Allocated,
+    /// Freed in the window
+    Freed,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DiffMetricArg {
+    Live,
+    Allocated,
+    #[value(name = "allocated_per_s")]
+    AllocatedPerSecond,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum FormatArg {
+    /// For `go tool pprof`
+    Pprof,
+    /// For flamegraph.pl and its relatives
+    Collapsed,
+    /// For profiler.firefox.com
+    Firefox,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "expected a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|length| !length.is_zero())
+        .ok_or_else(|| "expected a number of seconds above 0".to_owned())
 }
 
 #[derive(Debug, ClapArgs)]

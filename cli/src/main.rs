@@ -1,10 +1,13 @@
-//! The one binary: `heaptide run`, `attach`, `hub`.
+//! The one binary: `heaptide run`, `attach`, `record`, `report`, `export`, `diff`, `doctor`, `hub`.
 //!
 //! Only wiring lives here: arguments into configurations, events into sentences, endings into exit codes.
 
 mod args;
 mod assets;
+mod doctor;
 mod hub;
+mod record;
+mod recording;
 mod sentences;
 mod watch;
 
@@ -15,11 +18,23 @@ use std::process::ExitCode;
 const FAILURE: u8 = 1;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version come this way, too. Not clap's own code 2, which means something else here.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { FAILURE } else { 0 });
+        }
+    };
     let result = match args.command {
         args::Command::Hub(options) => hub::run(&options),
         args::Command::Run(options) => watch::run(&options),
         args::Command::Attach(options) => watch::attach(&options),
+        args::Command::Record(options) => record::run(&options),
+        args::Command::Report(options) => recording::report(&options),
+        args::Command::Export(options) => recording::export(&options),
+        args::Command::Diff(options) => recording::diff(&options),
+        args::Command::Doctor(options) => doctor::run(&options),
         args::Command::RestoreGuard(options) => heaptide_collector::linux::rate::guard(
             options.pid,
             options.start_ticks,

@@ -1,14 +1,17 @@
-//! `heaptide run` and `heaptide attach`.
+//! `heaptide run` and `heaptide attach`, and what `heaptide record` has in common with them.
 
-use crate::args::{AttachOptions, RunOptions, WatchOptions};
+use crate::args::{AttachOptions, PolicyOptions, RunOptions, WatchOptions};
 use crate::hub::{OwnHub, state_dir};
 use crate::{assets, sentences};
-use heaptide_collector::watch::{Outcome, StopRequest, TargetChoice, WatchConfig, WatchEvent, watch};
+use heaptide_collector::watch::{
+    Destination, Outcome, StopRequest, TargetChoice, WatchConfig, WatchEvent, watch,
+};
 use heaptide_policy::{ExactRequest, Policy, Sources, Tiers};
 use heaptide_protocol::exact::ExactEnd;
 use heaptide_protocol::section::EndReason;
 use heaptide_protocol::session::CapabilityState;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -21,11 +24,16 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
         command: options.command.clone(),
     };
     let outcome = start(&options.watch, target, true)?;
-    Ok(match outcome.reason {
-        EndReason::Exited { code } => ExitCode::from(code as u8),
+    Ok(exit_code(&outcome.reason))
+}
+
+/// That of a program that we started, as a shell tells it.
+pub(crate) fn exit_code(reason: &EndReason) -> ExitCode {
+    match reason {
+        EndReason::Exited { code } => ExitCode::from(*code as u8),
         EndReason::Signalled { signal } => ExitCode::from((SIGNAL_BASE + signal) as u8),
         EndReason::Gone | EndReason::Detached => ExitCode::SUCCESS,
-    })
+    }
 }
 
 pub(crate) fn attach(options: &AttachOptions) -> anyhow::Result<ExitCode> {
@@ -34,13 +42,6 @@ pub(crate) fn attach(options: &AttachOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn start(options: &WatchOptions, target: TargetChoice, is_ours: bool) -> anyhow::Result<Outcome> {
-    let policy = policy(options);
-    policy.validate()?;
-    let bpf_object = if options.no_bpf {
-        None
-    } else {
-        Some(assets::bpf_object().ok_or_else(|| anyhow::anyhow!(assets::NO_BPF_OBJECT))?)
-    };
     let own_hub = match &options.hub {
         Some(_) => None,
         None => Some(OwnHub::start(options.listen, options.data.clone())?),
@@ -50,34 +51,18 @@ fn start(options: &WatchOptions, target: TargetChoice, is_ours: bool) -> anyhow:
         (None, Some(hub)) => format!("ws://{}", hub.address),
         (None, None) => anyhow::bail!("no hub"),
     };
-    let config = WatchConfig {
-        target,
-        hub_url: hub_url.clone(),
+    let destination = Destination::Hub {
+        url: hub_url.clone(),
         token: options.token.clone(),
-        policy,
-        allow_rate_write: options.allow_rate_write,
-        allow_leak_check: options.allow_leak_check,
-        bpf_object,
         spool_root: options.spool.clone().map_or_else(|| state_dir("spool"), Ok)?,
-        guard_executable: std::env::current_exe()?,
     };
+    let config = config(&options.policy, target, destination)?;
     let console = hub_url.replacen("ws", "http", 1);
     let quiet = options.quiet;
-    // One thread: a started program is traced by the thread that started it.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let outcome = runtime.block_on(async {
-        let (ask, asked) = mpsc::channel(4);
-        let signals = tokio::spawn(stop_on_signals(ask, is_ours)?);
-        let outcome = watch(config, asked, &mut |event| {
-            if !quiet {
-                tell(&event, &console);
-            }
-        })
-        .await;
-        signals.abort();
-        Ok::<_, anyhow::Error>(outcome?)
+    let outcome = follow(config, is_ours, None, &mut |event| {
+        if !quiet {
+            tell(&event, Some(&console));
+        }
     })?;
     if !outcome.delivered {
         sentences::warning(
@@ -87,7 +72,59 @@ fn start(options: &WatchOptions, target: TargetChoice, is_ours: bool) -> anyhow:
     Ok(outcome)
 }
 
-fn policy(options: &WatchOptions) -> Policy {
+pub(crate) fn config(
+    options: &PolicyOptions,
+    target: TargetChoice,
+    destination: Destination,
+) -> anyhow::Result<WatchConfig> {
+    let policy = policy(options);
+    policy.validate()?;
+    let bpf_object = if options.no_bpf {
+        None
+    } else {
+        Some(assets::bpf_object().ok_or_else(|| anyhow::anyhow!(assets::NO_BPF_OBJECT))?)
+    };
+    Ok(WatchConfig {
+        target,
+        destination,
+        policy,
+        allow_rate_write: options.allow_rate_write,
+        allow_leak_check: options.allow_leak_check,
+        bpf_object,
+        guard_executable: std::env::current_exe()?,
+    })
+}
+
+/// Watches until the end, a signal, or until `length` is over.
+pub(crate) fn follow(
+    config: WatchConfig,
+    is_ours: bool,
+    length: Option<Duration>,
+    tell: &mut dyn FnMut(WatchEvent),
+) -> anyhow::Result<Outcome> {
+    // One thread: a started program is traced by the thread that started it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let (ask, asked) = mpsc::channel(4);
+        if let Some(length) = length {
+            let ask = ask.clone();
+            // Runs first when the watch waits for the first time, so the attaching does not count.
+            tokio::spawn(async move {
+                tokio::time::sleep(length).await;
+                // Fails only if the watch has ended already.
+                let _ = ask.send(StopRequest::Detach).await;
+            });
+        }
+        let signals = tokio::spawn(stop_on_signals(ask, is_ours)?);
+        let outcome = watch(config, asked, tell).await;
+        signals.abort();
+        Ok(outcome?)
+    })
+}
+
+fn policy(options: &PolicyOptions) -> Policy {
     let tiers = if options.all_events {
         Tiers {
             always_from_bytes: 0,
@@ -145,7 +182,8 @@ fn stop_on_signals(
     })
 }
 
-fn tell(event: &WatchEvent, console: &str) {
+/// A sentence for what happened, if it is worth one.
+pub(crate) fn tell(event: &WatchEvent, console: Option<&str>) {
     match event {
         WatchEvent::Watching {
             session,
@@ -166,7 +204,9 @@ fn tell(event: &WatchEvent, console: &str) {
                     }
                 }
             }
-            sentences::note(&format!("console: {console}/s/{session}"));
+            if let Some(console) = console {
+                sentences::note(&format!("console: {console}/s/{session}"));
+            }
         }
         WatchEvent::HubConnected => sentences::note("connected to the hub"),
         WatchEvent::HubLost { why } => {

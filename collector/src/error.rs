@@ -49,6 +49,10 @@ pub enum CollectorError {
     Spool(#[from] SpoolError),
     #[error("the hub refused this collector: {message}")]
     Refused { message: String },
+    #[error("can't write {}: {source}; make room there, or name another file", path.display())]
+    Recording { path: PathBuf, source: io::Error },
+    #[error("{} exists: name another file, or say --force to write over it", path.display())]
+    RecordingExists { path: PathBuf },
     #[error("the eBPF programs are not in this binary: build it with `cargo xtask build`")]
     NoObject,
 }

@@ -3,6 +3,8 @@
 //! `linux` watches, `pipeline` makes ticks of what it saw, `uplink` brings them to a hub without losing or
 //! repeating one, `watch` puts the three together for one program.
 
+#[cfg(target_os = "linux")]
+pub mod doctor;
 mod error;
 #[cfg(target_os = "linux")]
 pub mod linux;

@@ -17,6 +17,10 @@ pub(crate) fn cheap(process: &Process, page_bytes: u64) -> io::Result<Vec<GaugeV
         .split_ascii_whitespace()
         .map(|word| word.parse::<u64>().unwrap_or(0));
     let (virtual_pages, resident_pages) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
+    // A process that has just ended has given its memory back; that is no figure of the program.
+    if resident_pages == 0 {
+        return Err(io::ErrorKind::NotFound.into());
+    }
     Ok(values(&[
         (Gauge::RSS_BYTES, resident_pages * page_bytes),
         (Gauge::VIRTUAL_BYTES, virtual_pages * page_bytes),

@@ -1,62 +1,77 @@
-//! Opening a session at the hub: an id, a spool, an uplink.
+//! Opening a session: an id, and a spool with its uplink, or a file.
 
-use super::WatchConfig;
+use super::Destination;
 use super::attach::Target;
-use super::outgoing::Outgoing;
+use super::delivery::Delivery;
+use super::outgoing::{Outgoing, Store};
+use super::recording::Recording;
 use crate::CollectorError;
-use crate::uplink::{Spool, SpoolHead, Uplink, UplinkConfig, UplinkEvent, UplinkHandle};
+use crate::uplink::{Spool, SpoolHead, Uplink, UplinkConfig, upload_orphans};
 use heaptide_policy::Policy;
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::Open;
 use std::io::Read as _;
 use std::sync::{Arc, Mutex};
-use tokio::sync::mpsc;
 
-/// What it takes to open a session at the hub.
-#[derive(Debug)]
-pub(super) struct Connection<'a> {
-    pub(super) url: &'a str,
-    pub(super) token: Option<String>,
-    pub(super) spool_root: &'a std::path::Path,
-    pub(super) rate_write: bool,
-}
-
-impl Connection<'_> {
-    pub(super) fn open(
-        self,
-        target: &Target,
-        policy: &Policy,
-        session: SessionId,
-    ) -> Result<(Outgoing, UplinkHandle, mpsc::Receiver<UplinkEvent>), CollectorError> {
-        let open = Open {
-            signature: target.signature.clone(),
-            capabilities: target.capabilities.clone(),
-            policy: policy.clone(),
-            rate_write_granted: self.rate_write && target.go.rate_address().is_some(),
-            first_seq: 1,
-        };
-        let head = SpoolHead { session, open };
-        let spool = Spool::create(self.spool_root, head, policy.budget.spool_bytes)?;
-        let spool = Arc::new(Mutex::new(spool));
-        let config = UplinkConfig::new(self.url, self.token)?;
-        let (uplink, events) = Uplink::start(config, Arc::clone(&spool));
-        Ok((Outgoing::new(session, spool), uplink, events))
-    }
-}
-
+/// Opens a session at its destination.
 pub(super) fn connect(
-    config: &WatchConfig,
+    destination: &Destination,
+    rate_write: bool,
     target: &Target,
     policy: &Policy,
     session: SessionId,
-) -> Result<(Outgoing, UplinkHandle, mpsc::Receiver<UplinkEvent>), CollectorError> {
-    let connection = Connection {
-        url: &config.hub_url,
-        token: config.token.clone(),
-        spool_root: &config.spool_root,
-        rate_write: config.allow_rate_write,
+) -> Result<(Outgoing, Delivery), CollectorError> {
+    let (url, token, spool_root) = match destination {
+        Destination::File {
+            path,
+            replace,
+            max_bytes,
+        } => {
+            let recording = Recording::create(path, *replace, *max_bytes)?;
+            return Ok((Outgoing::new(session, Store::File(recording)), Delivery::File));
+        }
+        Destination::Hub {
+            url,
+            token,
+            spool_root,
+        } => (url, token, spool_root),
     };
-    connection.open(target, policy, session)
+    let open = Open {
+        signature: target.signature.clone(),
+        capabilities: target.capabilities.clone(),
+        policy: policy.clone(),
+        rate_write_granted: rate_write && target.go.rate_address().is_some(),
+        first_seq: 1,
+    };
+    let head = SpoolHead { session, open };
+    let spool = Spool::create(spool_root, head, policy.budget.spool_bytes)?;
+    let spool = Arc::new(Mutex::new(spool));
+    let config = UplinkConfig::new(url, token.clone())?;
+    let (uplink, events) = Uplink::start(config, Arc::clone(&spool));
+    Ok((
+        Outgoing::new(session, Store::Spool(spool)),
+        Delivery::Hub { uplink, events },
+    ))
+}
+
+/// Sends what killed collectors left, as long as this one lives.
+pub(super) fn upload_orphans_of(
+    destination: &Destination,
+) -> Result<Option<tokio::task::JoinHandle<()>>, CollectorError> {
+    let Destination::Hub {
+        url,
+        token,
+        spool_root,
+    } = destination
+    else {
+        return Ok(None);
+    };
+    let uplink = UplinkConfig::new(url, token.clone())?;
+    let root = spool_root.clone();
+    Ok(Some(tokio::spawn(async move {
+        // A folder that can't be read is reported by this collector's own spool, which lies in it.
+        let _ = upload_orphans(&root, &uplink).await;
+    })))
 }
 
 pub(super) fn new_session_id() -> Result<SessionId, CollectorError> {

@@ -11,7 +11,7 @@ use heaptide_policy::{Decision, ExactRequest, Grants, Policy, RejectReason, Sour
 use heaptide_protocol::control::{PolicyOutcome, PolicyResult};
 
 /// Go assumes this unless it is told otherwise (`runtime.MemProfileRate`).
-pub(super) const GO_DEFAULT_RATE_BYTES: u64 = 512 << 10;
+pub(crate) const GO_DEFAULT_RATE_BYTES: u64 = 512 << 10;
 /// Go's `schedinit` zeroes the rate of a program without pprof; a write before that is repeated.
 const SETTLE_NS: u64 = 2_000_000_000;
 

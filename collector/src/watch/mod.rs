@@ -3,17 +3,22 @@
 mod attach;
 mod connect;
 mod control;
+mod delivery;
 mod exact;
 mod kernel;
 mod outgoing;
 pub(crate) mod readers;
+mod recording;
 mod run;
 
 pub use attach::Target;
+pub(crate) use control::GO_DEFAULT_RATE_BYTES;
+pub use recording::Recorded;
 pub use run::{Outcome, watch};
 
 use heaptide_policy::Policy;
 use heaptide_protocol::SessionId;
+use heaptide_protocol::control::Pulse;
 use heaptide_protocol::exact::ExactEnd;
 use heaptide_protocol::section::EndReason;
 use heaptide_protocol::session::{Capability, PlatformSignature};
@@ -23,8 +28,7 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub struct WatchConfig {
     pub target: TargetChoice,
-    pub hub_url: String,
-    pub token: Option<String>,
+    pub destination: Destination,
     pub policy: Policy,
     /// Whether a policy may have `MemProfileRate` written at all.
     pub allow_rate_write: bool,
@@ -32,10 +36,27 @@ pub struct WatchConfig {
     pub allow_leak_check: bool,
     /// The compiled eBPF programs; `None` probes nothing.
     pub bpf_object: Option<&'static [u8]>,
-    /// Unacknowledged frames are kept below this directory.
-    pub spool_root: PathBuf,
     /// An executable that answers to [`crate::linux::rate::GUARD_COMMAND`].
     pub guard_executable: PathBuf,
+}
+
+/// Where the frames go.
+#[derive(Debug, Clone)]
+pub enum Destination {
+    Hub {
+        url: String,
+        token: Option<String>,
+        /// Unacknowledged frames are kept below this directory.
+        spool_root: PathBuf,
+    },
+    /// A file in the form of [`heaptide_protocol::log`].
+    File {
+        path: PathBuf,
+        /// Whether a file of that name may be written over.
+        replace: bool,
+        /// The watch ends when the file has come so far.
+        max_bytes: u64,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -76,6 +97,11 @@ pub enum WatchEvent {
     /// Something is not as it should be, and the watch goes on.
     Warning {
         message: String,
+    },
+    /// Once a second: the figures of the fleet page, and how long the file is.
+    Second {
+        pulse: Box<Pulse>,
+        recorded: Option<Recorded>,
     },
     Ended {
         reason: EndReason,

@@ -1,5 +1,6 @@
-//! From sections to numbered frames in the spool.
+//! From sections to numbered frames in the spool or in a file.
 
+use super::recording::{Recorded, Recording};
 use crate::CollectorError;
 use crate::uplink::Spool;
 use heaptide_policy::Policy;
@@ -18,16 +19,25 @@ pub(super) struct Outgoing {
     session: SessionId,
     next_seq: u64,
     writer: SectionWriter,
-    spool: Arc<Mutex<Spool>>,
+    store: Store,
+}
+
+/// Where frames are kept.
+#[derive(Debug)]
+pub(super) enum Store {
+    /// Until the hub has them.
+    Spool(Arc<Mutex<Spool>>),
+    /// For good.
+    File(Recording),
 }
 
 impl Outgoing {
-    pub(super) fn new(session: SessionId, spool: Arc<Mutex<Spool>>) -> Self {
+    pub(super) fn new(session: SessionId, store: Store) -> Self {
         Self {
             session,
             next_seq: 1,
             writer: SectionWriter::default(),
-            spool,
+            store,
         }
     }
 
@@ -36,11 +46,38 @@ impl Outgoing {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.spool().has_room(TICK_ROOM_BYTES)
+        match &self.store {
+            Store::Spool(spool) => lock(spool).has_room(TICK_ROOM_BYTES),
+            Store::File(recording) => recording.has_room(TICK_ROOM_BYTES),
+        }
     }
 
     pub(super) fn waiting_bytes(&self) -> u64 {
-        self.spool().bytes()
+        match &self.store {
+            Store::Spool(spool) => lock(spool).bytes(),
+            Store::File(_) => 0,
+        }
+    }
+
+    /// How far the file has come, if there is one.
+    pub(super) fn recorded(&self) -> Option<Recorded> {
+        match &self.store {
+            Store::Spool(_) => None,
+            Store::File(recording) => Some(recording.recorded()),
+        }
+    }
+
+    /// Whether a file has reached its limit. A spool is emptied by the hub, so it only waits.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(&self.store, Store::File(_)) && !self.has_room()
+    }
+
+    /// Makes a file durable; a spool is the hub's to make so.
+    pub(super) fn sync(&self) -> Result<(), CollectorError> {
+        match &self.store {
+            Store::Spool(_) => Ok(()),
+            Store::File(recording) => recording.sync(),
+        }
     }
 
     /// Frames for these sections; a tick is one frame unless it is very large.
@@ -61,7 +98,8 @@ impl Outgoing {
 
     /// The next `Open`, and whoever uploads what we leave, tells this policy.
     pub(super) fn remember_policy(&self, policy: &Policy) {
-        let mut spool = self.spool();
+        let Store::Spool(spool) = &self.store else { return };
+        let mut spool = lock(spool);
         let mut open = spool.head().open.clone();
         open.policy = policy.clone();
         // A spool on a failing disk has said so already, by its own notice.
@@ -70,7 +108,9 @@ impl Outgoing {
 
     /// What the hub can't take any more.
     pub(super) fn abandon(&self) {
-        let _ = self.spool().remove();
+        if let Store::Spool(spool) = &self.store {
+            let _ = lock(spool).remove();
+        }
     }
 
     fn close(&mut self, first_ns: u64, last_ns: u64) -> Result<(), CollectorError> {
@@ -80,12 +120,15 @@ impl Outgoing {
         let payload = self.writer.take();
         let envelope = Envelope::data(self.session, self.next_seq, first_ns, last_ns);
         let bytes = frame::encode(envelope, &payload)?;
-        self.spool().append(self.next_seq, &bytes)?;
+        match &mut self.store {
+            Store::Spool(spool) => lock(spool).append(self.next_seq, &bytes)?,
+            Store::File(recording) => recording.append(&bytes)?,
+        }
         self.next_seq += 1;
         Ok(())
     }
+}
 
-    fn spool(&self) -> std::sync::MutexGuard<'_, Spool> {
-        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(spool: &Mutex<Spool>) -> std::sync::MutexGuard<'_, Spool> {
+    spool.lock().unwrap_or_else(PoisonError::into_inner)
 }

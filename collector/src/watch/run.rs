@@ -1,20 +1,22 @@
 //! The loop: a tick at a time until the program ends or the watch is called off.
 
 use super::attach::Target;
-use super::connect::{Connection, connect, new_session_id};
+use super::connect::{connect, new_session_id, upload_orphans_of};
 use super::control::Control;
+use super::delivery::Delivery;
 use super::exact::ExactWindows;
 use super::outgoing::Outgoing;
 use super::readers::goroutines::GoroutineReader;
 use super::readers::{self, ReadContext, Readers};
-use super::{StopRequest, WatchConfig, WatchEvent};
+use super::recording::Recorded;
+use super::{Destination, StopRequest, WatchConfig, WatchEvent};
 use crate::CollectorError;
 use crate::linux::bpf::{BpfSession, Class, ClassSet, Counters, decode};
 use crate::linux::leak_check::LeakCheck;
 use crate::linux::rate::RateControl;
 use crate::linux::{self, Pacer, monotonic_ns};
 use crate::pipeline::{Pipeline, PipelineConfig};
-use crate::uplink::{self, SpoolNotice, UplinkConfig, UplinkEvent, UplinkHandle, upload_orphans};
+use crate::uplink::{SpoolNotice, UplinkEvent};
 use heaptide_policy::{BudgetAction, BudgetGuard, CostSample, Policy, Sources};
 use heaptide_protocol::control::{PolicyOutcome, PolicyResult, Pulse};
 use heaptide_protocol::frame::encode_control;
@@ -40,8 +42,10 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub struct Outcome {
     pub session: SessionId,
     pub reason: EndReason,
-    /// The hub has everything; otherwise it is in the spool for the next collector.
+    /// The hub or the file has everything; otherwise it is in the spool for the next collector.
     pub delivered: bool,
+    /// How far the file came, if there is one.
+    pub recorded: Option<Recorded>,
 }
 
 /// Watches until the program ends or `stop` says so. `tell` hears what a person would want to know.
@@ -54,7 +58,7 @@ pub async fn watch(
 ) -> Result<Outcome, CollectorError> {
     let target = Target::attach(&config.target, config.bpf_object)?;
     let mut watch = Watch::new(&config, target)?;
-    let orphans = upload_orphans_of(&config)?;
+    let orphans = upload_orphans_of(&config.destination)?;
     watch.begin(tell)?;
     let reason = watch.follow(&mut stop, tell).await;
     // Whatever happened, the program gets its own rate back first.
@@ -66,12 +70,15 @@ pub async fn watch(
         reason: reason.clone(),
     });
     let session = watch.outgoing.session();
-    orphans.abort();
-    let delivered = watch.uplink.finish(FAREWELL).await == uplink::Outcome::Ended;
+    if let Some(orphans) = orphans {
+        orphans.abort();
+    }
+    let delivered = watch.delivery.finish(FAREWELL).await;
     Ok(Outcome {
         session,
         reason,
         delivered,
+        recorded: watch.outgoing.recorded(),
     })
 }
 
@@ -89,26 +96,13 @@ fn startable(policy: &Policy, target: &Target) -> Policy {
     policy
 }
 
-/// Sends what killed collectors left, as long as this one lives.
-fn upload_orphans_of(config: &WatchConfig) -> Result<tokio::task::JoinHandle<()>, CollectorError> {
-    let uplink = UplinkConfig::new(&config.hub_url, config.token.clone())?;
-    let root = config.spool_root.clone();
-    Ok(tokio::spawn(async move {
-        // A folder that can't be read is reported by this collector's own spool, which lies in it.
-        let _ = upload_orphans(&root, &uplink).await;
-    }))
-}
-
 struct Watch {
     target: Target,
     pipeline: Pipeline,
     control: Control,
     outgoing: Outgoing,
-    uplink: UplinkHandle,
-    events: mpsc::Receiver<UplinkEvent>,
-    token: Option<String>,
-    hub_url: String,
-    spool_root: std::path::PathBuf,
+    delivery: Delivery,
+    destination: Destination,
     policy_at_start: Policy,
     tick_ns: u64,
     /// The end of the last tick that was closed.
@@ -178,18 +172,16 @@ impl Watch {
             control.program_rate(&target),
         );
         let session = new_session_id()?;
-        let (outgoing, uplink, events) = connect(config, &target, &policy, session)?;
+        let rate_write = config.allow_rate_write;
+        let (outgoing, delivery) = connect(&config.destination, rate_write, &target, &policy, session)?;
         let now_ns = monotonic_ns();
         Ok(Self {
             target,
             pipeline,
             control,
             outgoing,
-            uplink,
-            events,
-            token: config.token.clone(),
-            hub_url: config.hub_url.clone(),
-            spool_root: config.spool_root.clone(),
+            delivery,
+            destination: config.destination.clone(),
             policy_at_start: policy,
             tick_ns,
             closed_ns: now_ns - now_ns % tick_ns,
@@ -212,7 +204,7 @@ impl Watch {
             },
             counters: Counters::default(),
             rss_bytes: 0,
-            rate_write: config.allow_rate_write,
+            rate_write,
         })
     }
 
@@ -248,7 +240,7 @@ impl Watch {
         };
         let now_ns = monotonic_ns();
         self.outgoing.send(&[Section::Start(start)], now_ns, now_ns)?;
-        self.uplink.notify();
+        self.delivery.notify();
         Ok(())
     }
 
@@ -264,13 +256,20 @@ impl Watch {
         loop {
             let until_tick = self.tick_ns - monotonic_ns() % self.tick_ns;
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_nanos(until_tick)) => self.tick(tell)?,
+                () = tokio::time::sleep(Duration::from_nanos(until_tick)) => {
+                    self.tick(tell)?;
+                    if self.outgoing.is_full() {
+                        let message = "the file has reached its limit, so the watch ends".to_owned();
+                        tell(WatchEvent::Warning { message });
+                        return Ok(EndReason::Detached);
+                    }
+                }
                 ended = pidfd.readable() => {
                     let _ready = ended
                         .map_err(|source| CollectorError::io("can't wait for the program's end", source))?;
                     return Ok(self.how_it_ended());
                 }
-                Some(event) = self.events.recv() => self.on_uplink(event, tell)?,
+                Some(event) = self.delivery.event() => self.on_uplink(event, tell)?,
                 Some(request) = stop.recv() => match request {
                     StopRequest::Detach => return Ok(EndReason::Detached),
                     StopRequest::Signal(signal) => self.pass_on(signal),
@@ -321,7 +320,7 @@ impl Watch {
             .all(|section| matches!(section, Section::Lifetimes(table) if table.is_empty()));
         if !idle {
             self.outgoing.send(&sections, output.first_ns, output.last_ns)?;
-            self.uplink.notify();
+            self.delivery.notify();
         }
         Ok(())
     }
@@ -459,6 +458,10 @@ impl Watch {
             collector_rss_bytes: self.cost.rss_bytes,
         };
         self.send_control(FrameKind::Pulse, &pulse);
+        tell(WatchEvent::Second {
+            pulse: Box::new(pulse),
+            recorded: self.outgoing.recorded(),
+        });
     }
 
     fn loss(&self, timestamp_ns: u64) -> LossReport {
@@ -571,15 +574,15 @@ impl Watch {
         });
         self.pipeline.restart();
         let session = new_session_id()?;
-        let config = Connection {
-            url: &self.hub_url,
-            token: self.token.clone(),
-            spool_root: &self.spool_root,
-            rate_write: self.rate_write,
-        };
-        let (outgoing, uplink, events) = config.open(&self.target, self.control.policy(), session)?;
+        let (outgoing, delivery) = connect(
+            &self.destination,
+            self.rate_write,
+            &self.target,
+            self.control.policy(),
+            session,
+        )?;
         self.outgoing.abandon();
-        (self.outgoing, self.uplink, self.events) = (outgoing, uplink, events);
+        (self.outgoing, self.delivery) = (outgoing, delivery);
         self.introduce()
     }
 
@@ -604,7 +607,8 @@ impl Watch {
             reason: reason.clone(),
         }));
         self.outgoing.send(&sections, last.first_ns, now_ns)?;
-        self.uplink.notify();
+        self.outgoing.sync()?;
+        self.delivery.notify();
         Ok(())
     }
 
@@ -640,7 +644,7 @@ impl Watch {
 
     fn send_control<T: serde::Serialize>(&self, kind: FrameKind, payload: &T) {
         if let Ok(bytes) = encode_control(kind, self.outgoing.session(), payload) {
-            self.uplink.send_control(bytes);
+            self.delivery.send_control(bytes);
         }
     }
 }

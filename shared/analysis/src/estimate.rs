@@ -46,6 +46,10 @@ impl Weight {
         }
     }
 
+    pub(crate) fn objects(&self) -> f64 {
+        self.objects
+    }
+
     fn bytes(&self) -> f64 {
         self.size_bytes * self.objects
     }
@@ -212,6 +216,10 @@ impl Estimator {
 
     pub fn bytes(&self, rate_bytes: u64) -> Figure {
         self.tally.bytes_figure(rate_bytes)
+    }
+
+    pub fn objects(&self) -> Figure {
+        self.tally.objects_figure()
     }
 
     pub fn std_error_bytes(&self) -> f64 {

@@ -12,12 +12,14 @@ mod lifetimes;
 pub mod order;
 pub mod parity;
 pub mod report;
+mod samples;
 mod session;
 mod symbols;
 mod timeline;
 pub mod views;
 
 pub use estimate::Estimator;
+pub use samples::StackSamples;
 pub use session::Session;
 
 use heaptide_protocol::ProtocolError;

@@ -165,6 +165,28 @@ impl Lifetimes {
 
     /// Sums per stack and symbol generation, heaviest first, of rows whose tag is wanted.
     pub(crate) fn by_stack(&self, selection: Selection, wanted: &dyn Fn(TagId) -> bool) -> Vec<StackTally> {
+        self.group(&self.counts(selection, wanted))
+    }
+
+    /// Counts of sampled objects, in no order; those of one site under two symbol generations are two.
+    pub(crate) fn by_site(
+        &self,
+        selection: Selection,
+        wanted: &dyn Fn(TagId) -> bool,
+    ) -> impl Iterator<Item = (Site, SymbolGen, u64)> {
+        self.counts(selection, wanted)
+            .into_iter()
+            .enumerate()
+            .filter(|(_, count)| *count > 0)
+            .map(move |(at, count)| {
+                let (site, _) = self.sites[at / self.generations.len()];
+                let (_, generation) = self.generations[at % self.generations.len()];
+                (site, generation, count.unsigned_abs())
+            })
+    }
+
+    /// Per site and symbol generation, 0 where the tag isn't wanted.
+    fn counts(&self, selection: Selection, wanted: &dyn Fn(TagId) -> bool) -> Vec<i64> {
         let mut counts = vec![0_i64; self.sites.len() * self.generations.len().max(1)];
         let slot =
             |site: u32, born: u32| site as usize * self.generations.len() + self.generation_index(born);
@@ -195,7 +217,7 @@ impl Lifetimes {
                 counts[at * each..(at + 1) * each].fill(0);
             }
         }
-        self.group(&counts)
+        counts
     }
 
     fn group(&self, counts: &[i64]) -> Vec<StackTally> {

@@ -85,6 +85,11 @@ impl Session {
         self.events
     }
 
+    /// Frames that should be there and aren't.
+    pub fn missed_frames(&self) -> u64 {
+        self.missed_frames
+    }
+
     /// Takes in a data frame. A repeated one changes nothing; one out of order is a gap.
     pub fn apply(&mut self, frame: &Frame<'_>) -> Result<(), AnalysisError> {
         let envelope = &frame.envelope;

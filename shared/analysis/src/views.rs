@@ -221,7 +221,7 @@ pub struct SiteRow {
     pub stacks: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StackFrame {
     pub function: String,
     pub file: String,

@@ -260,6 +260,21 @@ fn every_metric_of_every_window_equals_a_plain_list() {
                     .map(|node| node.total_bytes)
                     .sum();
                 assert_eq!(roots, flame.total.value);
+                let samples = session.samples(query.window);
+                let bytes = samples.iter().map(|row| {
+                    let count = match metric {
+                        Metric::Live => row.live,
+                        Metric::Kept => row.kept,
+                        Metric::Allocated => row.allocated,
+                        Metric::Freed => row.freed,
+                    };
+                    row.weight() * (count * row.size_bytes) as f64
+                });
+                assert_eq!(
+                    bytes.sum::<f64>(),
+                    sites.total.value,
+                    "{metric:?} in {from}..{to}"
+                );
             }
         }
     }

@@ -21,6 +21,7 @@ pub mod goroutines;
 pub mod ids;
 pub mod ledger;
 pub mod lifetimes;
+pub mod log;
 pub mod loss;
 pub mod section;
 pub mod session;

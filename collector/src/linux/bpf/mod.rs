@@ -41,7 +41,7 @@ pub use exact::{
 };
 pub use on_demand::khugepaged_blindness;
 pub use record::{AbiError, At, MappingCall, Record, Stack, What, decode};
-pub use rights::{Capability, missing_capabilities};
+pub use rights::{Capability, missing_capabilities, setcap_command};
 pub use session::{BpfOptions, BpfSession, ClassSet, Counters, Polled};
 pub use tracefs::{mount_tracefs, tracefs_path};
 

@@ -93,9 +93,14 @@ pub(super) fn remedy(needed: &[Capability]) -> String {
             .to_owned();
     }
     let missing = list(&missing);
+    format!("missing {missing}: run as root, or once `{}`", setcap_command())
+}
+
+/// The command that gives `heaptide` what it needs when it is not run as root.
+#[must_use]
+pub fn setcap_command() -> String {
     // setcap replaces what a file has, so it gets all of them.
-    let all = list(&Capability::ALL);
-    format!("missing {missing}: run as root, or once `sudo setcap {all}+ep $(command -v heaptide)`")
+    format!("sudo setcap {}+ep $(command -v heaptide)", list(&Capability::ALL))
 }
 
 fn list(capabilities: &[Capability]) -> String {
