@@ -7,22 +7,22 @@ use std::path::{Path, PathBuf};
 
 /// The `cpu.stat` of one group.
 #[derive(Debug, Clone)]
-pub(crate) struct CpuStat {
+pub struct CpuStat {
     path: PathBuf,
 }
 
 /// Since the group was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Throttled {
+pub struct Throttled {
     /// Enforcement periods in which the quota was used up.
-    pub(crate) periods: u64,
+    pub periods: u64,
     /// Summed over processors.
-    pub(crate) length_ns: u64,
+    pub length_ns: u64,
 }
 
 impl CpuStat {
     /// That of a process; `None` if its group can have no quota or can't be seen from here.
-    pub(crate) fn of(pid: u32) -> Option<Self> {
+    pub fn of(pid: u32) -> Option<Self> {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         paths(&groups, &mounts)
@@ -32,7 +32,7 @@ impl CpuStat {
     }
 
     /// `None` once the group is gone.
-    pub(crate) fn read(&self) -> Option<Throttled> {
+    pub fn read(&self) -> Option<Throttled> {
         parse(&fs::read_to_string(&self.path).ok()?)
     }
 }
@@ -79,8 +79,13 @@ fn paths(groups: &str, mounts: &str) -> Vec<PathBuf> {
 
 fn parse(text: &str) -> Option<Throttled> {
     let value = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse::<u64>().ok())
+        text.lines().find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix(' ')?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
     };
     let micros = || value("throttled_usec").map(|micros| micros.saturating_mul(1000));
     Some(Throttled {
@@ -100,7 +105,11 @@ mod tests {
         let new = "29 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
         let part = "29 23 0:26 /pods/a /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         let cases = [
-            ("3:cpuset:/x\n1:cpu,cpuacct:/a/b\n", old, vec!["/sys/fs/cgroup/cpu/a/b/cpu.stat"]),
+            (
+                "3:cpuset:/x\n1:cpu,cpuacct:/a/b\n",
+                old,
+                vec!["/sys/fs/cgroup/cpu/a/b/cpu.stat"],
+            ),
             ("0::/a/b\n", new, vec!["/sys/fs/cgroup/a/b/cpu.stat"]),
             ("0::/pods/a/c\n", part, vec!["/sys/fs/cgroup/c/cpu.stat"]),
             ("0::/\n", new, vec!["/sys/fs/cgroup/cpu.stat"]),
@@ -116,8 +125,14 @@ mod tests {
     #[test]
     fn both_units_are_read() {
         let cases = [
-            ("nr_periods 9\nnr_throttled 3\nthrottled_time 7000\n", Some((3, 7000))),
-            ("usage_usec 1\nnr_throttled 3\nthrottled_usec 7\n", Some((3, 7000))),
+            (
+                "nr_periods 9\nnr_throttled 3\nthrottled_time 7000\n",
+                Some((3, 7000)),
+            ),
+            (
+                "usage_usec 1\nnr_throttled 3\nthrottled_usec 7\n",
+                Some((3, 7000)),
+            ),
             ("usage_usec 1\n", None),
             ("nr_throttled x\nthrottled_usec 7\n", None),
         ];

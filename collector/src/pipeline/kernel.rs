@@ -80,6 +80,33 @@ pub(super) fn row<'a>(record: &Record<'a>) -> Option<(EventKind, OtherRow, Optio
     })
 }
 
+/// Rows of these kinds in one tick. They are as many as the program makes them, so they are bounded by themselves.
+const MAX_ROWS_A_TICK: u32 = 30_000;
+
+/// Room for rows in the open tick.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    taken: u32,
+}
+
+impl Room {
+    /// Whether a row of this kind is kept: not while event rows are shed, nor beyond the bound.
+    pub(super) fn takes(&mut self, kind: EventKind, is_shedding: bool) -> bool {
+        if !matches!(kind, EventKind::PageFault | EventKind::GcWork | EventKind::OffCpu) {
+            return true;
+        }
+        if is_shedding || self.taken >= MAX_ROWS_A_TICK {
+            return false;
+        }
+        self.taken += 1;
+        true
+    }
+
+    pub(super) fn empty(&mut self) {
+        self.taken = 0;
+    }
+}
+
 /// Under which class an event that is no allocation is booked.
 pub(super) const fn class_of(kind: EventKind) -> EventClass {
     match kind {
@@ -107,6 +134,17 @@ mod tests {
     use crate::linux::bpf::At;
 
     #[test]
+    fn only_what_can_be_many_is_bounded() {
+        let mut room = Room::default();
+        for row in 0..MAX_ROWS_A_TICK + 10 {
+            assert_eq!(room.takes(EventKind::PageFault, false), row < MAX_ROWS_A_TICK);
+        }
+        assert!(!room.takes(EventKind::OffCpu, false) && room.takes(EventKind::HugePage, true));
+        room.empty();
+        assert!(room.takes(EventKind::OffCpu, false) && !room.takes(EventKind::GcWork, true));
+    }
+
+    #[test]
     fn rows_say_what_the_protocol_says() {
         let stack = Stack::of_bytes(&[1; 8]);
         let base = OtherRow::default();
@@ -122,7 +160,16 @@ mod tests {
                     one_in: 10,
                     stack,
                 },
-                Some((EventKind::PageFault, OtherRow { size_bytes: 10, address: 0x5000, detail: 6, ..map }, true)),
+                Some((
+                    EventKind::PageFault,
+                    OtherRow {
+                        size_bytes: 10,
+                        address: 0x5000,
+                        detail: 6,
+                        ..map
+                    },
+                    true,
+                )),
             ),
             (
                 What::HugePage {
@@ -130,7 +177,15 @@ mod tests {
                     succeeded: false,
                     stack: None,
                 },
-                Some((EventKind::HugePage, OtherRow { size_bytes: HUGE_BYTES, detail: 1, ..map }, false)),
+                Some((
+                    EventKind::HugePage,
+                    OtherRow {
+                        size_bytes: HUGE_BYTES,
+                        detail: 1,
+                        ..map
+                    },
+                    false,
+                )),
             ),
             (
                 What::GcAssist {
@@ -138,7 +193,15 @@ mod tests {
                     begin_ns: 70,
                     stack,
                 },
-                Some((EventKind::GcWork, OtherRow { size_bytes: 30, goroutine_id: 5, ..base }, true)),
+                Some((
+                    EventKind::GcWork,
+                    OtherRow {
+                        size_bytes: 30,
+                        goroutine_id: 5,
+                        ..base
+                    },
+                    true,
+                )),
             ),
             (
                 What::GcSweep {
@@ -146,11 +209,26 @@ mod tests {
                     begin_ns: 99,
                     stack,
                 },
-                Some((EventKind::GcWork, OtherRow { size_bytes: 1, detail: 1, ..base }, true)),
+                Some((
+                    EventKind::GcWork,
+                    OtherRow {
+                        size_bytes: 1,
+                        detail: 1,
+                        ..base
+                    },
+                    true,
+                )),
             ),
             (
                 What::Wait { begin_ns: 40 },
-                Some((EventKind::OffCpu, OtherRow { size_bytes: 60, ..base }, false)),
+                Some((
+                    EventKind::OffCpu,
+                    OtherRow {
+                        size_bytes: 60,
+                        ..base
+                    },
+                    false,
+                )),
             ),
             (What::GcMarkTermination, None),
         ];

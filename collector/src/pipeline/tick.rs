@@ -90,6 +90,7 @@ pub struct Pipeline {
     forced: Option<(u64, HashSet<u32>)>,
     stopping: Option<u8>,
     shedding: bool,
+    room: kernel::Room,
     live_sum: Estimator,
     allocated_bytes: f64,
     samples: u64,
@@ -114,6 +115,7 @@ impl Pipeline {
             forced: None,
             stopping: None,
             shedding: false,
+            room: kernel::Room::default(),
             live_sum: Estimator::default(),
             allocated_bytes: 0.0,
             samples: 0,
@@ -279,6 +281,7 @@ impl Pipeline {
 
     /// Puts what happened before `end_ns` in order of time and into rows.
     fn settle(&mut self, end_ns: u64) {
+        self.room.empty();
         let mut pending = std::mem::take(&mut self.pending);
         pending.sort_by_key(|record| record.timestamp_ns);
         let later = pending.partition_point(|record| record.timestamp_ns < end_ns);
@@ -361,6 +364,9 @@ impl Pipeline {
             },
             PendingWhat::Other { kind, row } => {
                 self.books.used(kernel::class_of(kind));
+                if !self.room.takes(kind, self.shedding) {
+                    return self.books.flaw(Flaw::EventRowShed, 1);
+                }
                 self.event(timestamp_ns, thread_id, kind, EventBody::Other(row));
             }
         }

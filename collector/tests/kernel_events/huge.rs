@@ -55,7 +55,10 @@ fn a_collapse_is_seen_at_its_address() {
         ("put together", "MADV_COLLAPSE")
     );
     assert!(
-        newest.stacks[0].1.iter().any(|frame| frame.function == "main.collapse"),
+        newest.stacks[0]
+            .1
+            .iter()
+            .any(|frame| frame.function == "main.collapse"),
         "{newest:?}"
     );
 
@@ -82,7 +85,10 @@ fn a_collapse_is_seen_at_its_address() {
             .iter()
             .any(|row| text(&row.cells[1]) == "madvise MADV_COLLAPSE"
                 && value(&row.cells[2]) == 2.0
-                && row.stacks[0].1.iter().any(|frame| frame.function == "main.collapse")),
+                && row.stacks[0]
+                    .1
+                    .iter()
+                    .any(|frame| frame.function == "main.collapse")),
         "{sites:?}"
     );
 }
@@ -113,7 +119,9 @@ fn what_khugepaged_does_is_told_by_process() {
     seen.drain(&mut session);
     assert_nothing_vanished(&session, seen.records);
     if done.anon_huge_kb == 0 {
-        return skip("khugepaged did not come by within a minute");
+        // Nothing is missing here; it works through the memory of every process on the machine in turn.
+        eprintln!("SKIP: khugepaged did not come by in time");
+        return;
     }
     seen.finish(Vec::new());
     let collapsed = seen

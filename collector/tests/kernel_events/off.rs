@@ -3,27 +3,11 @@
 use heaptide_collector::linux::bpf::{Class, Program};
 
 use crate::target::{Events, Seen};
-use crate::{session, toolchains};
-
-/// Our open links into the kernel: tracepoints and uprobes.
-fn links() -> usize {
-    let fds = std::fs::read_dir("/proc/self/fdinfo").expect("our own descriptors");
-    fds.filter_map(|fd| std::fs::read_to_string(fd.ok()?.path()).ok())
-        .filter(|text| text.contains("link_type:"))
-        .count()
-}
+use crate::{alone, links, session, toolchains};
 
 #[test]
 fn a_class_that_is_off_has_nothing_attached() {
-    // Alone in a process, since others' links would be counted.
-    if std::env::var_os("HEAPTIDE_TEST_ALONE").is_none() {
-        let output = std::process::Command::new(std::env::current_exe().expect("this test"))
-            .args(["--exact", "off::a_class_that_is_off_has_nothing_attached", "--nocapture"])
-            .env("HEAPTIDE_TEST_ALONE", "1")
-            .output()
-            .expect("run this test again");
-        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success());
+    if !alone("off::a_class_that_is_off_has_nothing_attached") {
         return;
     }
     let Some(go) = toolchains().pop() else { return };
@@ -35,13 +19,26 @@ fn a_class_that_is_off_has_nothing_attached() {
     let work = Program::GC_WORK.map(|program| target.binary.site(program));
     // Off and on again is the same as on.
     for _ in 0..2 {
-        for (class, expected) in [(Class::PageFault, 1), (Class::HugePage, 2), (Class::OffCpu, 2), (Class::Alloc, 0)] {
+        for (class, expected) in [
+            (Class::PageFault, 1),
+            (Class::HugePage, 2),
+            (Class::OffCpu, 2),
+            (Class::Alloc, 0),
+        ] {
             session.attach_class(class).expect("attach");
-            assert_eq!((links(), session.is_class_attached(class)), (expected, expected > 0), "{class:?}");
+            assert_eq!(
+                (links(), session.is_class_attached(class)),
+                (expected, expected > 0),
+                "{class:?}"
+            );
             session.attach_class(class).expect("attach twice");
             assert_eq!(links(), expected, "{class:?} twice");
             session.detach_class(class);
-            assert_eq!((links(), session.is_class_attached(class)), (0, false), "{class:?}");
+            assert_eq!(
+                (links(), session.is_class_attached(class)),
+                (0, false),
+                "{class:?}"
+            );
         }
         session
             .attach_sites(target.pid(), Class::GcWork, &work)

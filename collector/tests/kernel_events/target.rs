@@ -15,8 +15,8 @@ use heaptide_collector::linux::{GoTarget, Process, monotonic_ns};
 use heaptide_collector::pipeline::{Pipeline, PipelineConfig};
 use heaptide_policy::Tiers;
 use heaptide_protocol::events::{Event, EventBody, EventKind, OtherRow};
-use heaptide_protocol::section::{Section, SectionWriter};
 use heaptide_protocol::frame::Compression;
+use heaptide_protocol::section::{Section, SectionWriter};
 use heaptide_protocol::{Envelope, Frame, FrameKind, SessionId, frame};
 
 use crate::go::{Binary, Go};
@@ -39,7 +39,6 @@ pub(crate) struct Truth {
     pub(crate) pauses_low_ns: u64,
     pub(crate) pauses_high_ns: u64,
 }
-
 
 /// The program, waiting at its "ready" line at first.
 pub(crate) struct Events {
@@ -89,9 +88,7 @@ impl Events {
             pid: self.pid(),
             executable: None,
             offsets: Some(self.binary.go.offsets().expect("a Go version of the table")),
-            enabled: classes
-                .iter()
-                .fold(ClassSet::NONE, |set, class| set.with(*class)),
+            enabled: classes.iter().fold(ClassSet::NONE, |set, class| set.with(*class)),
             sites,
         };
         session.attach(&spec).expect("attach");
@@ -196,10 +193,11 @@ impl Seen {
         let mut writer = SectionWriter::default();
         for section in output.sections.iter().chain(&more) {
             if let Section::Events(batch) = section {
-                self.rows.extend(batch.iter().filter_map(|event| match event.body {
-                    EventBody::Other(row) => Some((event.kind, event, row)),
-                    _ => None,
-                }));
+                self.rows
+                    .extend(batch.iter().filter_map(|event| match event.body {
+                        EventBody::Other(row) => Some((event.kind, event, row)),
+                        _ => None,
+                    }));
             }
             writer.push(section).expect("a section");
         }

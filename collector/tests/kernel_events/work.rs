@@ -34,8 +34,8 @@ fn assists_and_pauses_agree_with_gos_own_metrics() {
             .expect("attach to assists and sweeps");
         let mut seen = Seen::of(&target);
         let done = target.work(&mut session, &mut seen);
-        let sums = session.sums(target.pid()).expect("sums");
         session.detach_sites(target.pid(), Class::GcWork);
+        let sums = session.sums(target.pid()).expect("sums");
         seen.drain(&mut session);
         assert_nothing_vanished(&session, seen.records);
         let values = [
@@ -46,9 +46,7 @@ fn assists_and_pauses_agree_with_gos_own_metrics() {
         ];
         seen.finish(vec![Section::Gauges(Gauges {
             timestamp_ns: 0,
-            values: values
-                .map(|(gauge, value)| GaugeValue { gauge, value })
-                .to_vec(),
+            values: values.map(|(gauge, value)| GaugeValue { gauge, value }).to_vec(),
         })]);
 
         let counters = session.counters().expect("counters").of(Class::GcWork);
@@ -76,13 +74,20 @@ fn assists_and_pauses_agree_with_gos_own_metrics() {
             sums.sweeps,
             sums.sweep_ns as f64 / 1e9,
         );
-        assert!(done.assist_ns > 0 && sums.assists > 0 && sums.sweeps > 0, "{sums:?}");
-        assert!((0.9..=1.1).contains(&ratio), "{ratio}");
+        assert!(
+            done.assist_ns > 0 && sums.assists > 0 && sums.sweeps > 0,
+            "{sums:?}"
+        );
+        // Go reads its clock behind our second probe, and so counts what that costs here: a stack for each.
+        assert!((0.75..=1.02).contains(&ratio), "{ratio}");
 
         assert_pauses(go.minor, &done, &seen);
 
         let report = seen.report(ReportKind::Pauses);
-        for (title, least) in [("Mark assists by call site", sums.assists), ("Sweeps by call site", sums.sweeps)] {
+        for (title, least) in [
+            ("Mark assists by call site", sums.assists),
+            ("Sweeps by call site", sums.sweeps),
+        ] {
             let table = table(&report, title);
             let count: f64 = table.rows.iter().map(|row| value(&row.cells[1])).sum();
             assert_eq!(count, least as f64, "{title}");
@@ -97,7 +102,9 @@ fn assists_and_pauses_agree_with_gos_own_metrics() {
         }
         let pauses = table(&report, "Pauses, longest first");
         assert!(
-            pauses.rows.is_sorted_by(|a, b| value(&a.cells[1]) >= value(&b.cells[1])),
+            pauses
+                .rows
+                .is_sorted_by(|a, b| value(&a.cells[1]) >= value(&b.cells[1])),
             "{pauses:?}"
         );
         // Page faults were not watched, so nobody says that there were none.
@@ -136,5 +143,8 @@ fn assert_pauses(minor: u32, done: &crate::target::Truth, seen: &Seen) {
     assert_eq!(before, 2, "{} pauses, {done:?}", ours.len());
     assert_eq!(done.pauses, 2 * done.cycles);
     let (low, high) = (done.pauses_low_ns as f64 * 0.9, done.pauses_high_ns as f64 * 1.1);
-    assert!((low..=high).contains(&(total as f64)), "{total} outside {low} to {high}");
+    assert!(
+        (low..=high).contains(&(total as f64)),
+        "{total} outside {low} to {high}"
+    );
 }

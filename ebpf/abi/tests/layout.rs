@@ -64,7 +64,12 @@ fn layout_is_golden() {
 
 #[test]
 fn one_fault_in_so_many() {
-    for (one_in, chance) in [(0, 0), (1, u64::from(u32::MAX)), (2, (1 << 31) - 1), (u32::MAX, 0)] {
+    for (one_in, chance) in [
+        (0, 0),
+        (1, u64::from(u32::MAX)),
+        (2, (1 << 31) - 1),
+        (u32::MAX, 0),
+    ] {
         assert_eq!(fault_chance(one_in), chance, "one in {one_in}");
     }
 }
@@ -91,7 +96,10 @@ fn words_follow_the_fields() {
     assert_eq!(config.to_words(), [1, 2, 3, 4, 5]);
     let sums = Sums::from_words([1, 2, 3, 4, 5, 6, 7]);
     assert_eq!((sums.faults, sums.waits, sums.wait_ns), (1, 2, 3));
-    assert_eq!((sums.assists, sums.assist_ns, sums.sweeps, sums.sweep_ns), (4, 5, 6, 7));
+    assert_eq!(
+        (sums.assists, sums.assist_ns, sums.sweeps, sums.sweep_ns),
+        (4, 5, 6, 7)
+    );
     let layout = HugeLayout {
         status_at: 1,
         succeeded: 2,

@@ -66,7 +66,10 @@ impl Kernel {
     }
 
     pub(crate) fn apply_gauges(&mut self, gauges: &Gauges) {
-        let found = gauges.values.iter().find(|value| value.gauge == Gauge::THROTTLED_NS);
+        let found = gauges
+            .values
+            .iter()
+            .find(|value| value.gauge == Gauge::THROTTLED_NS);
         let Some(now) = found.map(|found| (gauges.timestamp_ns, found.value)) else {
             return;
         };
@@ -143,9 +146,14 @@ mod tests {
     fn a_length_reaches_back() {
         let mut kernel = Kernel::default();
         kernel.apply(&event(EventKind::OffCpu, 100, 30), SymbolGen(0));
-        for (from_ns, to_ns, expected) in [(0, 70, 0), (0, 71, 1), (80, 90, 1), (100, 101, 1), (101, 200, 0)] {
+        for (from_ns, to_ns, expected) in [(0, 70, 0), (0, 71, 1), (80, 90, 1), (100, 101, 1), (101, 200, 0)]
+        {
             let window = Window { from_ns, to_ns };
-            assert_eq!(kernel.of(EventKind::OffCpu, window).count(), expected, "{window:?}");
+            assert_eq!(
+                kernel.of(EventKind::OffCpu, window).count(),
+                expected,
+                "{window:?}"
+            );
         }
     }
 

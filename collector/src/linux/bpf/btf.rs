@@ -59,13 +59,19 @@ impl<'a> Btf<'a> {
             let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
             let (members, after) = behind.split_at_checked(trailing_bytes(kind, count)?)?;
             if kind == STRUCT {
-                structs.entry(name_at(strings, name)?).or_insert(types.len() as u32);
+                structs
+                    .entry(name_at(strings, name)?)
+                    .or_insert(types.len() as u32);
             }
             types.push(Type {
                 kind,
                 bit_fields: info >> 31 == 1,
                 size_or_type: field(8),
-                members: if matches!(kind, STRUCT | UNION) { members } else { &[] },
+                members: if matches!(kind, STRUCT | UNION) {
+                    members
+                } else {
+                    &[]
+                },
             });
             rest = after;
         }
@@ -105,7 +111,11 @@ impl<'a> Btf<'a> {
         members.iter().find_map(|member| {
             let field =
                 |at: usize| u32::from_le_bytes([member[at], member[at + 1], member[at + 2], member[at + 3]]);
-            let bits = if of.bit_fields { field(8) & 0xff_ffff } else { field(8) };
+            let bits = if of.bit_fields {
+                field(8) & 0xff_ffff
+            } else {
+                field(8)
+            };
             match field(0) {
                 0 => {
                     let (inner, member) = self.member(field(4), name, depth + 1)?;
@@ -165,13 +175,7 @@ mod tests {
         let mut bytes = Vec::new();
         bytes.extend(MAGIC.to_le_bytes());
         bytes.extend([1, 0]);
-        let lengths = [
-            HEADER_BYTES,
-            0,
-            types.len(),
-            types.len(),
-            strings.len(),
-        ];
+        let lengths = [HEADER_BYTES, 0, types.len(), types.len(), strings.len()];
         lengths
             .iter()
             .for_each(|length| bytes.extend((*length as u32).to_le_bytes()));
@@ -184,7 +188,13 @@ mod tests {
     fn members_are_found_also_in_anonymous_ones() {
         let bytes = sample();
         let btf = Btf::parse(&bytes).unwrap();
-        let cases = [("s.a", Some(0)), ("s.b", Some(12)), ("s.c", None), ("t.a", None), ("s", Some(0))];
+        let cases = [
+            ("s.a", Some(0)),
+            ("s.b", Some(12)),
+            ("s.c", None),
+            ("t.a", None),
+            ("s", Some(0)),
+        ];
         for (path, expected) in cases {
             assert_eq!(btf.offset(path), expected, "{path}");
         }
@@ -196,7 +206,10 @@ mod tests {
         let bytes = sample();
         for cut in 0..bytes.len() {
             let btf = Btf::parse(&bytes[..cut]);
-            assert!(btf.is_none_or(|btf| btf.offset("s.b").is_none_or(|at| at == 12)), "{cut}");
+            assert!(
+                btf.is_none_or(|btf| btf.offset("s.b").is_none_or(|at| at == 12)),
+                "{cut}"
+            );
         }
         for at in 0..bytes.len() {
             for value in [0, 1, 0x7f, 0xff] {

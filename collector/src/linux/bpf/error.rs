@@ -254,11 +254,7 @@ impl BpfError {
     }
 
     /// From an error while a program was attached to a tracepoint that is on demand.
-    pub(super) fn attaching_event(
-        feature: &'static str,
-        config: &'static str,
-        error: &ProgramError,
-    ) -> Self {
+    pub(super) fn attaching_event(feature: &'static str, config: &'static str, error: &ProgramError) -> Self {
         match io_error(error) {
             Some(io_error) if is_refusal(io_error) => Self::NoRight {
                 doing: "attach to tracepoints",

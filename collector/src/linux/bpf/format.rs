@@ -54,7 +54,12 @@ mod tests {
              print fmt: \"%s\", __print_symbolic(REC->status, {0, \"failed\"}, { 12, \"done\"})\n"
                 .to_owned(),
         );
-        let fields = [("mm", Some((8, 8))), ("comm", Some((16, 16))), ("pid", None), ("common_pid", Some((4, 4)))];
+        let fields = [
+            ("mm", Some((8, 8))),
+            ("comm", Some((16, 16))),
+            ("pid", None),
+            ("common_pid", Some((4, 4))),
+        ];
         for (name, expected) in fields {
             assert_eq!(format.field(name), expected, "{name}");
         }

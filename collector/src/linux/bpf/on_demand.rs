@@ -146,9 +146,8 @@ impl BpfSession {
         for point in points(class) {
             let format = Format::read(point.category, point.name)?;
             let Some(format) = format.filter(|format| {
-                let found = |(name, offset, size): &(&str, u32, u32)| {
-                    format.field(name) == Some((*offset, *size))
-                };
+                let found =
+                    |(name, offset, size): &(&str, u32, u32)| format.field(name) == Some((*offset, *size));
                 point.fields.iter().all(found)
             }) else {
                 return Err(BpfError::no_tracepoint(point.feature, point.config));
@@ -193,6 +192,13 @@ impl BpfSession {
                 // The only error is that it was not loaded.
                 let _ = program.unload();
             }
+        }
+    }
+
+    /// Detaches those of all classes.
+    pub fn detach_classes(&mut self) {
+        for class in Class::ALL {
+            self.detach_class(class);
         }
     }
 
@@ -277,8 +283,8 @@ impl BpfSession {
     }
 
     fn tell_huge_layout(&mut self, point: &Point, format: &Format) -> Result<(), BpfError> {
-        let layout = huge_layout(format)
-            .ok_or_else(|| BpfError::no_tracepoint(point.feature, point.config))?;
+        let layout =
+            huge_layout(format).ok_or_else(|| BpfError::no_tracepoint(point.feature, point.config))?;
         self.on_demand
             .huge_layout
             .set(0, layout.to_words(), 0)

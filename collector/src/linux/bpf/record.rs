@@ -377,9 +377,17 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, AbiError> {
             let begin_ns = fields.u64();
             let stack = stack(0);
             if kind == RecordKind::GcAssist {
-                What::GcAssist { goid, begin_ns, stack }
+                What::GcAssist {
+                    goid,
+                    begin_ns,
+                    stack,
+                }
             } else {
-                What::GcSweep { goid, begin_ns, stack }
+                What::GcSweep {
+                    goid,
+                    begin_ns,
+                    stack,
+                }
             }
         }
         RecordKind::Wait => What::Wait {

@@ -79,7 +79,11 @@ fn bytes(event: &Kept) -> u64 {
 /// By kind and by call site.
 fn calls(session: &Session, query: &ReportQuery, needle: &str) -> (Table, Table) {
     let note = "System calls of the process, each one. Bytes as asked for, not as resident.";
-    let columns = [("Call", Unit::Text), ("Calls", Unit::Count), ("Bytes", Unit::Bytes)];
+    let columns = [
+        ("Call", Unit::Text),
+        ("Calls", Unit::Count),
+        ("Bytes", Unit::Bytes),
+    ];
     let mut kinds = Table::new("Calls", note, Method::Exact, &columns);
     let columns = [
         ("Call site", Unit::Text),
@@ -89,7 +93,11 @@ fn calls(session: &Session, query: &ReportQuery, needle: &str) -> (Table, Table)
     ];
     let mut sites = Table::new("Calls by call site", note, Method::Exact, &columns);
 
-    let all = || CALLS.iter().flat_map(|kind| session.kernel.of(*kind, query.window));
+    let all = || {
+        CALLS
+            .iter()
+            .flat_map(|kind| session.kernel.of(*kind, query.window))
+    };
     let mut names: Vec<&'static str> = Vec::new();
     for event in all() {
         let name = name(event);
@@ -146,8 +154,17 @@ const FAULTS_NOTE: &str = "Faults in user mode. One in so many was drawn at rand
                            interval holds the truth in 99 of 100. Off unless the policy wants it.";
 
 fn faults_by_site(session: &Session, query: &ReportQuery, needle: &str) -> Table {
-    let columns = [("Call site", Unit::Text), ("Faults", Unit::Count), ("Drawn", Unit::Count)];
-    let mut table = Table::new("Page faults by call site", FAULTS_NOTE, Method::Estimate, &columns);
+    let columns = [
+        ("Call site", Unit::Text),
+        ("Faults", Unit::Count),
+        ("Drawn", Unit::Count),
+    ];
+    let mut table = Table::new(
+        "Page faults by call site",
+        FAULTS_NOTE,
+        Method::Estimate,
+        &columns,
+    );
     let mut events = session.kernel.of(EventKind::PageFault, query.window);
     for site in by_site(session, &mut events, bytes) {
         if site.matches(session, needle) {
@@ -294,7 +311,11 @@ mod tests {
             };
             assert_eq!(name(&event), expected);
             event.row.address = (-12_i64).cast_unsigned();
-            let failed = if kind == EventKind::Mmap { "mmap, failed" } else { expected };
+            let failed = if kind == EventKind::Mmap {
+                "mmap, failed"
+            } else {
+                expected
+            };
             assert_eq!(name(&event), failed);
         }
     }
@@ -302,9 +323,15 @@ mod tests {
     #[test]
     fn one_in_one_has_no_error_and_one_in_many_has() {
         let all = figure(50, 50);
-        assert_eq!((all.value, all.low, all.high, all.method), (50.0, 50.0, 50.0, Method::Exact));
+        assert_eq!(
+            (all.value, all.low, all.high, all.method),
+            (50.0, 50.0, 50.0, Method::Exact)
+        );
         let some = figure(50, 5_000);
         assert_eq!((some.value, some.method), (5_000.0, Method::Estimate));
-        assert!(some.low > 3_000.0 && some.low < 4_000.0 && some.high > 6_000.0 && some.high < 8_000.0, "{some:?}");
+        assert!(
+            some.low > 3_000.0 && some.low < 4_000.0 && some.high > 6_000.0 && some.high < 8_000.0,
+            "{some:?}"
+        );
     }
 }

@@ -141,7 +141,10 @@ fn by_reason(pauses: &[Pause]) -> Table {
     let mut reasons: Vec<(&Pause, u64, u64)> = Vec::new();
     for pause in pauses {
         let length_ns = pause.end_ns - pause.begin_ns;
-        match reasons.iter_mut().find(|(first, ..)| first.reason == pause.reason) {
+        match reasons
+            .iter_mut()
+            .find(|(first, ..)| first.reason == pause.reason)
+        {
             Some((_, count, total_ns)) => {
                 *count += 1;
                 *total_ns += length_ns;
@@ -249,7 +252,11 @@ fn since_attach(session: &Session) -> Table {
         "Since attach",
         "Summed in the kernel, whatever the length; the quota's since its control group was made.",
         Method::Exact,
-        &[("What", Unit::Text), ("Times", Unit::Count), ("Total", Unit::Nanos)],
+        &[
+            ("What", Unit::Text),
+            ("Times", Unit::Count),
+            ("Total", Unit::Nanos),
+        ],
     );
     let rows = [
         ("Waits for a CPU", Gauge::CPU_WAITS, Gauge::CPU_WAIT_NS),

@@ -59,7 +59,9 @@ pub(super) fn by_site<'a>(
 impl Site {
     /// Whether its stack holds `needle`, which is lower-case.
     pub(super) fn matches(&self, session: &Session, needle: &str) -> bool {
-        let frames = self.stack.map(|stack| session.symbols.stack(stack, self.symbol_gen));
+        let frames = self
+            .stack
+            .map(|stack| session.symbols.stack(stack, self.symbol_gen));
         session
             .symbols
             .matches(frames.unwrap_or_default(), self.symbol_gen, needle)
@@ -68,7 +70,9 @@ impl Site {
     /// A row that begins with the site's name; its stack is behind it.
     pub(super) fn row(&self, session: &Session, mut cells: Vec<Cell>) -> Row {
         let frames = stack_of(session, self.stack, self.symbol_gen);
-        let name = frames.first().map_or("(no stack)", |frame| frame.function.as_str());
+        let name = frames
+            .first()
+            .map_or("(no stack)", |frame| frame.function.as_str());
         cells.insert(0, Cell::Text(name.to_owned()));
         Row {
             cells,
