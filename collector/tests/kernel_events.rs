@@ -20,6 +20,8 @@ mod go;
 mod huge;
 #[path = "kernel_events/off.rs"]
 mod off;
+#[path = "kernel_events/policy.rs"]
+mod policy;
 #[path = "kernel_events/target.rs"]
 mod target;
 #[path = "kernel_events/waits.rs"]
@@ -69,6 +71,30 @@ pub(crate) fn toolchains() -> Vec<Go> {
         skip("no Go toolchain: set HEAPTIDE_GO_1_27=/path/to/go, and others from HEAPTIDE_GO_1_21 on");
     }
     all
+}
+
+/// Our open links into the kernel: tracepoints and uprobes.
+pub(crate) fn links() -> usize {
+    let fds = std::fs::read_dir("/proc/self/fdinfo").expect("our own descriptors");
+    fds.filter_map(|fd| std::fs::read_to_string(fd.ok()?.path()).ok())
+        .filter(|text| text.contains("link_type:"))
+        .count()
+}
+
+/// Whether this test is alone in its process, so that [`links`] are its own; runs it so if it is not.
+pub(crate) fn alone(test: &str) -> bool {
+    if std::env::var_os("HEAPTIDE_TEST_ALONE").is_some() {
+        return true;
+    }
+    let output = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", test, "--nocapture"])
+        .env("HEAPTIDE_TEST_ALONE", "1")
+        .output()
+        .expect("run this test again");
+    eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    false
 }
 
 /// Nothing vanishes: seen = sent + dropped in each class, and each record sent was read.

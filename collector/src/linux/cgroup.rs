@@ -7,22 +7,22 @@ use std::path::{Path, PathBuf};
 
 /// The `cpu.stat` of one group.
 #[derive(Debug, Clone)]
-pub(crate) struct CpuStat {
+pub struct CpuStat {
     path: PathBuf,
 }
 
 /// Since the group was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Throttled {
+pub struct Throttled {
     /// Enforcement periods in which the quota was used up.
-    pub(crate) periods: u64,
+    pub periods: u64,
     /// Summed over processors.
-    pub(crate) length_ns: u64,
+    pub length_ns: u64,
 }
 
 impl CpuStat {
     /// That of a process; `None` if its group can have no quota or can't be seen from here.
-    pub(crate) fn of(pid: u32) -> Option<Self> {
+    pub fn of(pid: u32) -> Option<Self> {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         paths(&groups, &mounts)
@@ -32,7 +32,7 @@ impl CpuStat {
     }
 
     /// `None` once the group is gone.
-    pub(crate) fn read(&self) -> Option<Throttled> {
+    pub fn read(&self) -> Option<Throttled> {
         parse(&fs::read_to_string(&self.path).ok()?)
     }
 }

@@ -12,12 +12,12 @@ pub mod rate;
 mod signature;
 mod sys;
 
+pub use cgroup::{CpuStat, Throttled};
 pub use go::{GoTarget, ProbePlan};
 pub use memory::goroutines;
 pub use process::{MappedPart, Process, Stat};
 pub use signature::{monotonic_ns, unix_ns};
 
-pub(crate) use cgroup::CpuStat;
 pub(crate) use gauges::{Pacer, cheap, own, own_cpu_ns, rollup};
 pub(crate) use go::capabilities;
 pub(crate) use process::describe_status;

@@ -80,6 +80,39 @@ pub(super) fn row<'a>(record: &Record<'a>) -> Option<(EventKind, OtherRow, Optio
     })
 }
 
+/// Rows of these kinds in one tick. They are as many as the program makes them, so they are bounded by themselves.
+const MAX_ROWS_A_TICK: u32 = 30_000;
+
+/// Room for rows in the open tick.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    taken: u32,
+}
+
+impl Room {
+    /// Whether a row of this kind is kept: not while event rows are shed, nor beyond the bound.
+    pub(super) fn takes(&mut self, kind: EventKind, is_shedding: bool) -> bool {
+        let bounded = [
+            EventKind::PageFault,
+            EventKind::GcWork,
+            EventKind::OffCpu,
+            EventKind::Goroutine,
+        ];
+        if !bounded.contains(&kind) {
+            return true;
+        }
+        if is_shedding || self.taken >= MAX_ROWS_A_TICK {
+            return false;
+        }
+        self.taken += 1;
+        true
+    }
+
+    pub(super) fn empty(&mut self) {
+        self.taken = 0;
+    }
+}
+
 /// Under which class an event that is no allocation is booked.
 pub(super) const fn class_of(kind: EventKind) -> EventClass {
     match kind {
@@ -105,6 +138,17 @@ pub(super) const fn class_of(kind: EventKind) -> EventClass {
 mod tests {
     use super::*;
     use crate::linux::bpf::At;
+
+    #[test]
+    fn only_what_can_be_many_is_bounded() {
+        let mut room = Room::default();
+        for row in 0..MAX_ROWS_A_TICK + 10 {
+            assert_eq!(room.takes(EventKind::PageFault, false), row < MAX_ROWS_A_TICK);
+        }
+        assert!(!room.takes(EventKind::OffCpu, false) && room.takes(EventKind::HugePage, true));
+        room.empty();
+        assert!(room.takes(EventKind::OffCpu, false) && !room.takes(EventKind::GcWork, true));
+    }
 
     #[test]
     fn rows_say_what_the_protocol_says() {

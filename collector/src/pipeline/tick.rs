@@ -97,6 +97,7 @@ pub struct Pipeline {
     stopping: Option<u8>,
     goroutines: KnownGoroutines,
     shedding: bool,
+    room: kernel::Room,
     live_sum: Estimator,
     allocated_bytes: f64,
     samples: u64,
@@ -124,6 +125,7 @@ impl Pipeline {
             stopping: None,
             goroutines: KnownGoroutines::default(),
             shedding: false,
+            room: kernel::Room::default(),
             live_sum: Estimator::default(),
             allocated_bytes: 0.0,
             samples: 0,
@@ -316,6 +318,7 @@ impl Pipeline {
 
     /// Puts what happened before `end_ns` in order of time and into rows.
     fn settle(&mut self, end_ns: u64) {
+        self.room.empty();
         let mut pending = std::mem::take(&mut self.pending);
         pending.sort_by_key(|record| record.timestamp_ns);
         let later = pending.partition_point(|record| record.timestamp_ns < end_ns);
@@ -397,9 +400,8 @@ impl Pipeline {
                     .dropped(EventClass::Allocation, DropReason::UnmatchedFree),
             },
             PendingWhat::Other { kind, row } => {
-                let class = kernel::class_of(kind);
-                self.books.used(class);
-                if self.shedding && class == EventClass::Goroutine {
+                self.books.used(kernel::class_of(kind));
+                if !self.room.takes(kind, self.shedding) {
                     return self.books.flaw(Flaw::EventRowShed, 1);
                 }
                 self.event(timestamp_ns, thread_id, kind, EventBody::Other(row));

@@ -214,9 +214,6 @@ impl Watch {
             signature: Box::new(self.target.signature.clone()),
             capabilities: self.target.capabilities.clone(),
         });
-        for message in std::mem::take(&mut self.target.warnings) {
-            tell(WatchEvent::Warning { message });
-        }
         let started = self.control.start(&mut self.target, &mut self.pipeline);
         for message in std::mem::take(&mut self.target.warnings) {
             tell(WatchEvent::Warning { message });
@@ -620,9 +617,7 @@ impl Watch {
         // Each fails only if there was nothing to take off.
         let _ = bpf.set_enabled(pid, ClassSet::NONE);
         bpf.detach_mappings();
-        for class in Class::ALL {
-            bpf.detach_class(class);
-        }
+        bpf.detach_classes();
         let _ = bpf.detach(pid);
     }
 

@@ -166,6 +166,21 @@ fn check_probe_sites(what: &str, binary: &Binary) {
         assert_eq!(code[call.file_offset as usize], 0xe8, "{what}");
     }
 
+    let assist = "runtime.gcAssistAlloc1";
+    let first = binary.call_site(assist, "runtime.nanotime1");
+    let second = binary.call_site_behind(assist, "runtime.gcDrainN", "runtime.nanotime1");
+    let (first, second) = match (first, second) {
+        (Ok(first), Ok(second)) => (first, second),
+        other => panic!("{what}: {other:?}"),
+    };
+    assert!(first.vaddr < second.vaddr, "{what}: {first:x?} {second:x?}");
+    assert_eq!(code[second.file_offset as usize], 0xe8, "{what}");
+    let none = binary.call_site_behind(assist, "runtime.gcDrainN", "runtime.gcDrainN");
+    assert!(
+        matches!(none, Err(SymbolError::NoCall { .. })),
+        "{what}: {none:?}"
+    );
+
     let missing = binary.probe_site("runtime.noSuchFunction");
     assert_eq!(
         missing,

@@ -21,8 +21,8 @@ fn faults_are_as_many_as_pages_touched() {
         target.attach(&mut session, &[Class::PageFault], Vec::new(), one_in);
         let mut seen = Seen::of(&target);
         let done = target.work(&mut session, &mut seen);
-        let sums = session.sums(target.pid()).expect("sums");
         session.detach_class(Class::PageFault);
+        let sums = session.sums(target.pid()).expect("sums");
         seen.drain(&mut session);
         assert_nothing_vanished(&session, seen.records);
         seen.finish(Vec::new());

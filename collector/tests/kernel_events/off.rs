@@ -3,31 +3,11 @@
 use heaptide_collector::linux::bpf::{Class, Program};
 
 use crate::target::{Events, Seen};
-use crate::{session, toolchains};
-
-/// Our open links into the kernel: tracepoints and uprobes.
-fn links() -> usize {
-    let fds = std::fs::read_dir("/proc/self/fdinfo").expect("our own descriptors");
-    fds.filter_map(|fd| std::fs::read_to_string(fd.ok()?.path()).ok())
-        .filter(|text| text.contains("link_type:"))
-        .count()
-}
+use crate::{alone, links, session, toolchains};
 
 #[test]
 fn a_class_that_is_off_has_nothing_attached() {
-    // Alone in a process, since others' links would be counted.
-    if std::env::var_os("HEAPTIDE_TEST_ALONE").is_none() {
-        let output = std::process::Command::new(std::env::current_exe().expect("this test"))
-            .args([
-                "--exact",
-                "off::a_class_that_is_off_has_nothing_attached",
-                "--nocapture",
-            ])
-            .env("HEAPTIDE_TEST_ALONE", "1")
-            .output()
-            .expect("run this test again");
-        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success());
+    if !alone("off::a_class_that_is_off_has_nothing_attached") {
         return;
     }
     let Some(go) = toolchains().pop() else { return };

@@ -1,13 +1,14 @@
 //! Threads that are more than there are processors wait, and as long as the kernel's own sum says.
 
 use heaptide_analysis::report::ReportKind;
+use heaptide_collector::linux::CpuStat;
 use heaptide_collector::linux::bpf::Class;
 use heaptide_protocol::events::EventKind;
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
 use heaptide_protocol::section::Section;
 
 use crate::target::{Events, Seen, table, text, value};
-use crate::{assert_nothing_vanished, session, toolchains};
+use crate::{assert_nothing_vanished, session, skip, toolchains};
 
 #[test]
 fn waits_add_up_to_the_kernels_run_delay() {
@@ -17,8 +18,8 @@ fn waits_add_up_to_the_kernels_run_delay() {
     target.attach(&mut session, &[Class::OffCpu], Vec::new(), 0);
     let mut seen = Seen::of(&target);
     let done = target.work(&mut session, &mut seen);
-    let sums = session.sums(target.pid()).expect("sums");
     session.detach_class(Class::OffCpu);
+    let sums = session.sums(target.pid()).expect("sums");
     seen.drain(&mut session);
     assert_nothing_vanished(&session, seen.records);
     seen.finish(vec![Section::Gauges(Gauges {
@@ -60,4 +61,78 @@ fn waits_add_up_to_the_kernels_run_delay() {
     let total = &table(&report, "Since attach").rows[0];
     assert_eq!(text(&total.cells[0]), "Waits for a CPU");
     assert_eq!(value(&total.cells[2]), sums.wait_ns as f64);
+}
+
+/// A control group of its own with a quota, which is gone when this is dropped.
+struct Quota(std::path::PathBuf);
+
+impl Quota {
+    /// A fifth of a processor. Version 1 has a file for each of the two numbers, version 2 one for both.
+    fn new() -> Option<Self> {
+        let name = format!("heaptide-test-{}", std::process::id());
+        for (root, files) in [
+            (
+                "/sys/fs/cgroup/cpu",
+                &[("cpu.cfs_period_us", "50000"), ("cpu.cfs_quota_us", "10000")][..],
+            ),
+            ("/sys/fs/cgroup", &[("cpu.max", "10000 50000")][..]),
+        ] {
+            let path = std::path::Path::new(root).join(&name);
+            if std::fs::create_dir(&path).is_err() {
+                continue;
+            }
+            let quota = Self(path);
+            if files
+                .iter()
+                .all(|(file, text)| std::fs::write(quota.0.join(file), text).is_ok())
+            {
+                return Some(quota);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_read() {
+    let Some(go) = toolchains().pop() else { return };
+    let Some(mut session) = session() else { return };
+    let Some(quota) = Quota::new() else {
+        return skip("no control group with a quota can be made here");
+    };
+    let mut target = Events::start(&go, &["-mode", "starve"]);
+    std::fs::write(quota.0.join("cgroup.procs"), target.pid().to_string()).expect("move the program");
+    let stat = CpuStat::of(target.pid()).expect("its group has a quota");
+    let before = stat.read().expect("cpu.stat");
+    target.attach(&mut session, &[Class::OffCpu], Vec::new(), 0);
+    let mut seen = Seen::of(&target);
+    target.work(&mut session, &mut seen);
+    let after = stat.read().expect("cpu.stat");
+    session.detach_class(Class::OffCpu);
+    let sums = session.sums(target.pid()).expect("sums");
+    let (periods, throttled_ns) = (after.periods - before.periods, after.length_ns - before.length_ns);
+    eprintln!(
+        "{periods} periods used up, {:.3} s kept off, {:.3} s of waits",
+        throttled_ns as f64 / 1e9,
+        sums.wait_ns as f64 / 1e9
+    );
+    // It wants all processors for 1.5 s and may have a fifth of one.
+    assert!(
+        periods >= 10 && throttled_ns > 200_000_000,
+        "{before:?} {after:?}"
+    );
+    // A thread that is kept off the processor by a quota is runnable, and waits.
+    assert!(sums.wait_ns > throttled_ns / 2, "{sums:?}");
+    let file = std::fs::read_to_string(quota.0.join("cpu.stat")).expect("cpu.stat");
+    assert!(file.contains(&format!(
+        "nr_throttled {}",
+        stat.read().expect("cpu.stat").periods
+    )));
+    drop(target);
 }

@@ -34,8 +34,8 @@ fn assists_and_pauses_agree_with_gos_own_metrics() {
             .expect("attach to assists and sweeps");
         let mut seen = Seen::of(&target);
         let done = target.work(&mut session, &mut seen);
-        let sums = session.sums(target.pid()).expect("sums");
         session.detach_sites(target.pid(), Class::GcWork);
+        let sums = session.sums(target.pid()).expect("sums");
         seen.drain(&mut session);
         assert_nothing_vanished(&session, seen.records);
         let values = [
@@ -78,7 +78,8 @@ fn assists_and_pauses_agree_with_gos_own_metrics() {
             done.assist_ns > 0 && sums.assists > 0 && sums.sweeps > 0,
             "{sums:?}"
         );
-        assert!((0.9..=1.1).contains(&ratio), "{ratio}");
+        // Go reads its clock behind our second probe, and so counts what that costs here: a stack for each.
+        assert!((0.75..=1.02).contains(&ratio), "{ratio}");
 
         assert_pauses(go.minor, &done, &seen);
 

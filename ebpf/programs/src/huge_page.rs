@@ -22,7 +22,7 @@ use crate::{
 
 /// On amd64.
 const HUGE_BYTES: u64 = 2 << 20;
-const MADV_COLLAPSE: u64 = 25;
+const MADV_COLLAPSE: u32 = 25;
 const SYSCALL_ADDRESS: usize = 16;
 const SYSCALL_LENGTH: usize = 24;
 const SYSCALL_ADVICE: usize = 32;
@@ -48,17 +48,21 @@ struct Range {
 /// `syscalls:sys_enter_madvise`
 #[tracepoint]
 pub fn huge_madvise(ctx: TracePointContext) -> u32 {
-    // SAFETY: the call has three arguments from there on; the kernel checks the reads.
-    let (advice, start, length) = unsafe {
+    // Little-endian: the low half is the `int`.
+    // SAFETY: the call has three arguments; the kernel checks the reads.
+    if unsafe { ctx.read_at::<u32>(SYSCALL_ADVICE) } != Ok(MADV_COLLAPSE) {
+        return 0;
+    }
+    if Watched::current(Class::HugePage).is_none() {
+        return 0;
+    }
+    // SAFETY: as above.
+    let (start, length) = unsafe {
         (
-            ctx.read_at::<u64>(SYSCALL_ADVICE).unwrap_or(0),
             ctx.read_at::<u64>(SYSCALL_ADDRESS).unwrap_or(0),
             ctx.read_at::<u64>(SYSCALL_LENGTH).unwrap_or(0),
         )
     };
-    if advice as u32 as u64 != MADV_COLLAPSE || Watched::current(Class::HugePage).is_none() {
-        return 0;
-    }
     let range = Range {
         next: (start.wrapping_add(HUGE_BYTES - 1)) & !(HUGE_BYTES - 1),
         end: start.wrapping_add(length) & !(HUGE_BYTES - 1),

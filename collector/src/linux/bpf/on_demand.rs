@@ -195,6 +195,13 @@ impl BpfSession {
         }
     }
 
+    /// Detaches those of all classes.
+    pub fn detach_classes(&mut self) {
+        for class in Class::ALL {
+            self.detach_class(class);
+        }
+    }
+
     /// Whether tracepoints of the class are attached.
     #[must_use]
     pub fn is_class_attached(&self, class: Class) -> bool {

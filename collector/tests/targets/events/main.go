@@ -134,7 +134,7 @@ func collapseRegion(done *report) {
 func waitForKhugepaged(done *report) {
 	region := smallPages(1)
 	done.Base, done.HugePages = address(region), 1
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if done.AnonHugeKb = anonHuge(region); done.AnonHugeKb > 0 {
 			return
 		}
@@ -223,10 +223,12 @@ func churn(rounds int) {
 }
 
 func allocate(done *report) {
+	// One cycle, the program's own, before the first count.
+	debug.SetGCPercent(-1)
 	kept := tree(7)
-	debug.SetGCPercent(25)
 	runtime.GC()
 	before := goCounts()
+	debug.SetGCPercent(25)
 	var all sync.WaitGroup
 	for i := 0; i < 4; i++ {
 		all.Add(1)

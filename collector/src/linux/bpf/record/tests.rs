@@ -205,6 +205,57 @@ fn decode_table() {
                 stack: no_stack(9),
             },
         ),
+        (
+            "page fault",
+            record(20, 0, 0, &[0x7000, 6, 10], &[]),
+            What::PageFault {
+                addr: 0x7000,
+                error_code: 6,
+                one_in: 10,
+                stack: no_stack(0),
+            },
+        ),
+        (
+            "huge page",
+            record(21, 0, 0, &[0x20_0000, 1 << 32 | 1], &[]),
+            What::HugePage {
+                addr: Some(0x20_0000),
+                succeeded: true,
+                stack: Some(no_stack(0)),
+            },
+        ),
+        (
+            "no huge page",
+            record(21, 0, 0, &[0, 5], &[]),
+            What::HugePage {
+                addr: None,
+                succeeded: false,
+                stack: Some(no_stack(0)),
+            },
+        ),
+        (
+            "assist",
+            record(22, 0, 0, &[7, 900], &[]),
+            What::GcAssist {
+                goid: Some(7),
+                begin_ns: 900,
+                stack: no_stack(0),
+            },
+        ),
+        (
+            "sweep",
+            record(23, 0, 0, &[0, 900], &[]),
+            What::GcSweep {
+                goid: None,
+                begin_ns: 900,
+                stack: no_stack(0),
+            },
+        ),
+        (
+            "wait",
+            record(24, 0, 0, &[900], &[]),
+            What::Wait { begin_ns: 900 },
+        ),
     ];
     for (name, bytes, what) in cases {
         assert_eq!(decode(bytes), Ok(Record { at: AT, what: *what }), "{name}");
