@@ -221,7 +221,7 @@ fn the_ledger_closes_to_the_page() {
         let native = line(ledger, LedgerKind::NATIVE);
         let expected = mapped + watched.program.native_bytes;
         assert!(
-            (expected..expected + 2 * MIB).contains(&native),
+            (expected..expected + MIB / 4).contains(&native),
             "{name}: {native} of {expected}"
         );
         let runtime = line(ledger, LedgerKind::GO_RUNTIME);
