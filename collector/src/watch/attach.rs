@@ -191,3 +191,35 @@ fn start(command: &[OsString]) -> Result<Child, CollectorError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heaptide_protocol::session::Method;
+
+    #[test]
+    fn invariant_8_without_probes_each_class_says_why() {
+        let classes = [
+            EventClass::Allocation,
+            EventClass::Goroutine,
+            EventClass::GarbageCollection,
+            EventClass::Mapping,
+            EventClass::Gauge,
+        ];
+        let mut rows = classes.map(|class| Capability {
+            class,
+            source: String::new(),
+            method: Method::Exact,
+            state: CapabilityState::Active,
+        });
+        without_probes(&mut rows, "no right to load eBPF");
+        for row in rows {
+            let says_why = matches!(
+                &row.state,
+                CapabilityState::Unavailable { why, remedy }
+                    if why.contains("no right to load eBPF") && !remedy.is_empty()
+            );
+            assert_eq!(says_why, row.class != EventClass::Gauge, "{row:?}");
+        }
+    }
+}

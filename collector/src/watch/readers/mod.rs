@@ -94,6 +94,8 @@ impl Readers {
                 paced.failure = None;
                 sections
             }
+            // Its end is told elsewhere.
+            Err(_) if context.process.stat().is_ok_and(|stat| stat.state == 'Z') => Vec::new(),
             Err(error) => {
                 let told = format!("{}: {error}", paced.reader.name());
                 if paced.failure.as_ref() != Some(&told) {

@@ -1,0 +1,3 @@
+module heaptide.dev/tests/memory
+
+go 1.21

@@ -1,0 +1,7 @@
+//go:build !withcgo
+
+package main
+
+const nativeBytes = 0
+
+func native() {}

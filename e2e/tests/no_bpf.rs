@@ -1,0 +1,187 @@
+//! Without eBPF: an ordinary user watches a program of their own, which has nobody's leave to be probed.
+//!
+//! The heap then comes from Go's own profile, and is held against the program's own exact count as the probes'
+//! samples are.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
+
+use heaptide_analysis::report::{Cell, ReportKind, ReportQuery, Table};
+use heaptide_analysis::views::{Figure, Metric};
+use heaptide_e2e::heaptide::Watcher;
+use heaptide_e2e::process::Process;
+use heaptide_e2e::sites::window_bytes;
+use heaptide_e2e::{Build, Console, Go, Hub, Sites, machine, until};
+use heaptide_protocol::SessionId;
+use heaptide_protocol::session::{CapabilityState, EventClass};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// `nobody` of every distribution.
+const USER: u32 = 65_534;
+const RATE_BYTES: u64 = 65_536;
+
+/// A folder that this user can use, with copies of both programs.
+struct Place {
+    folder: tempfile::TempDir,
+    heaptide: PathBuf,
+    program: PathBuf,
+}
+
+impl Place {
+    fn new(heaptide: &Path, program: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let open =
+            |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        open(folder.path());
+        let copy = |from: &Path, name: &str| {
+            let to = folder.path().join(name);
+            std::fs::copy(from, &to).unwrap();
+            open(&to);
+            to
+        };
+        Self {
+            heaptide: copy(heaptide, "heaptide"),
+            program: copy(program, "sites"),
+            folder,
+        }
+    }
+
+    /// As that user, if this is root.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env("HOME", self.folder.path());
+        if rustix::process::geteuid().is_root() {
+            command.uid(USER).gid(USER);
+        }
+        command
+    }
+
+    fn attach(&self, hub: &Hub, options: &str, pid: u32) -> Watcher {
+        let mut command = self.command(&self.heaptide);
+        command
+            .args(["attach", "--hub", &hub.url(), "--spool"])
+            .arg(self.folder.path().join("spool"))
+            .args(options.split_whitespace())
+            .arg(pid.to_string());
+        Watcher::new(Process::start(&mut command))
+    }
+}
+
+fn tables(console: &Console, session: SessionId) -> Vec<Table> {
+    console.view(session, |view| {
+        let query = ReportQuery {
+            kind: ReportKind::Ledger,
+            window: view.session.span(),
+            filter: String::new(),
+            limit: 100,
+        };
+        view.session.report(&query).tables
+    })
+}
+
+fn figure(tables: &[Table], title: &str, column: usize) -> Option<Figure> {
+    let table = tables.iter().find(|table| table.title == title)?;
+    match table.rows.first()?.cells.get(column)? {
+        Cell::Figure(figure) => Some(*figure),
+        _ => None,
+    }
+}
+
+/// 99 % intervals, twice as wide, so that a sound program fails less than once in ten million runs.
+fn assert_holds(what: &str, got: Figure, exact: f64) {
+    let (low, high) = (
+        got.value - 2.0 * (got.value - got.low),
+        got.value + 2.0 * (got.high - got.value),
+    );
+    assert!(
+        (low..=high).contains(&exact),
+        "{what}: {exact} is not in {low}..{high}, {got:?}"
+    );
+}
+
+#[test]
+fn an_ordinary_user_watches_a_program_of_their_own() {
+    let test = "without eBPF";
+    let Some(binary) = machine::binary() else {
+        return machine::skip(test, "HEAPTIDE_BIN names no heaptide binary");
+    };
+    let forced = format!("--no-bpf --allow-rate-write --sampling-rate {RATE_BYTES}");
+    let by_itself = format!("--allow-rate-write --sampling-rate {RATE_BYTES}");
+    for (go, build, options) in [
+        (Go::V1_27, Build::Plain, &forced),
+        (Go::V1_22, Build::Stripped, &by_itself),
+    ] {
+        let Some(program) = go.sites(test, build) else {
+            return;
+        };
+        let place = Place::new(&binary, &program);
+        let hub = Hub::start(&binary);
+        let mut command = place.command(&place.program);
+        let flags = format!("-windows 10 -leak -gc -window-bytes {}", window_bytes(RATE_BYTES));
+        command.args(flags.split_whitespace());
+        let mut sites = Sites::started(Process::start(&mut command));
+        let first_rate = sites.first_rate();
+
+        let watcher = place.attach(&hub, options, sites.pid);
+        let console = hub.console();
+        console.until_sampling(watcher.session, RATE_BYTES);
+        let warned = watcher.process.err.text();
+        assert!(warned.contains("nothing is probed"), "{warned}");
+        sites.go();
+        let end = sites.end();
+        let leaked = end.live_bytes["main.siteLeak"] as f64;
+        let allocated: u64 = end.bytes.values().sum();
+
+        // One more reading has everything, and the ledger has come by.
+        let session = watcher.session;
+        until("the last reading", || {
+            let read = console.view(session, |view| view.session.span().to_ns);
+            let ready = read > end.now_ns + 3_000_000_000
+                && figure(&tables(&console, session), "Coverage", 3).is_some();
+            ready.then_some(()).ok_or_else(|| watcher.process.err.text())
+        });
+        let window = console.view(session, |view| view.session.span());
+        let of = |metric, what: &str| console.sites_like(session, window, metric, what).total;
+        assert_holds("allocated", of(Metric::Allocated, "main.site"), allocated as f64);
+        assert_holds("live of main.siteLeak", of(Metric::Live, "main.siteLeak"), leaked);
+        let headline = console.headline(session);
+        assert!(headline.live.value >= leaked / 2.0, "{headline:?}");
+
+        // Go's own exact count is what the estimate is a share of: all of it.
+        let tables = tables(&console, session);
+        assert_holds("coverage", figure(&tables, "Coverage", 3).unwrap(), 1.0);
+        let resident = tables
+            .iter()
+            .find(|table| table.title == "Resident memory")
+            .unwrap();
+        assert_eq!(
+            resident.rows.last().unwrap().cells[0],
+            Cell::Text("RSS".to_owned())
+        );
+
+        console.view(session, |view| {
+            let start = view.session.start().unwrap();
+            assert!(!start.policy.sources.sampled_heap && start.policy.sources.bucket_heap);
+            for capability in &start.capabilities {
+                let probed = capability.source.contains("uprobe") || capability.source.contains("tracepoint");
+                if probed {
+                    let told = matches!(&capability.state, CapabilityState::Unavailable { why, .. } if why.contains("probed"));
+                    assert!(told, "{capability:?}");
+                }
+                if capability.class == EventClass::Gauge {
+                    assert!(!matches!(capability.state, CapabilityState::Unavailable { .. }), "{capability:?}");
+                }
+            }
+        });
+        // A policy that needs a probe is refused with the reason, and the watch goes on.
+        let refused = console
+            .propose(session, |policy| policy.sources.gc = true)
+            .unwrap_err();
+        assert!(refused.contains("nothing is probed"), "{refused}");
+        assert_eq!(watcher.detach(), 0);
+        assert_eq!(sites.rate(), first_rate);
+        assert_eq!(sites.finish().code, 0);
+    }
+}
