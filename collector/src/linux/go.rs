@@ -6,7 +6,9 @@ use super::sys::MappedFile;
 use crate::CollectorError;
 use crate::pipeline::{Symbol, Symbolize};
 use heaptide_protocol::session::{Capability, CapabilityState, EventClass, Method};
-use heaptide_symbols::{Frame, GoBinary, PcKind, ProbeSite, RuntimeOffsets, Support, SymbolError};
+use heaptide_symbols::{
+    Frame, GoBinary, NEWEST_MINOR, OLDEST_MINOR, PcKind, ProbeSite, RuntimeOffsets, Support, SymbolError,
+};
 use std::path::Path;
 
 #[derive(Debug)]
@@ -27,7 +29,8 @@ pub struct GoTarget {
 pub struct ProbePlan {
     pub points: Vec<ProbePoint>,
     pub refused: Vec<(Program, String)>,
-    pub offsets: &'static RuntimeOffsets,
+    /// `None` for a Go version outside the table: no goroutine ids then, and frees come unfiltered.
+    pub offsets: Option<&'static RuntimeOffsets>,
 }
 
 impl GoTarget {
@@ -40,18 +43,11 @@ impl GoTarget {
             path: path.clone(),
             source,
         })?;
-        if let Support::UnknownVersion {
-            found,
-            oldest_minor,
-            newest_minor,
-        } = binary.support()
-        {
-            let found = found.map_or_else(|| "of unknown version".to_owned(), |version| version.text);
+        if let Some(version) = binary.go_version().filter(|version| version.is_too_old()) {
             return Err(CollectorError::GoVersion {
                 path,
-                found,
-                oldest_minor,
-                newest_minor,
+                found: version.text.clone(),
+                oldest_minor: OLDEST_MINOR,
             });
         }
         let parts = process.mapped_parts().map_err(|source| {
@@ -90,8 +86,24 @@ impl GoTarget {
             .map(|vaddr| vaddr.wrapping_add(self.bias))
     }
 
-    pub fn plan(&self) -> Option<ProbePlan> {
-        let offsets = self.binary.offsets()?;
+    /// What a person must know of a Go version that the table of offsets doesn't hold.
+    pub fn limits(&self) -> Option<String> {
+        let support = self.binary.support();
+        (support != Support::Full).then(|| {
+            format!(
+                "{support}. Probe sites are found by their names all the same; goroutine ids are not told, an \
+                 object with a finalizer counts as freed when that is queued, and register arguments are taken \
+                 to be those of go1.{NEWEST_MINOR}"
+            )
+        })
+    }
+
+    /// Whether `stopTheWorldWithSema` is told why (Go 1.21 on).
+    pub(crate) fn tells_stop_reasons(&self) -> bool {
+        self.binary.go_version().is_none_or(|version| version.minor >= 21)
+    }
+
+    pub fn plan(&self) -> ProbePlan {
         let mut points = Vec::new();
         let mut refused = Vec::new();
         for program in Program::ALL {
@@ -100,11 +112,11 @@ impl GoTarget {
                 Err(why) => refused.push((program, why)),
             }
         }
-        Some(ProbePlan {
+        ProbePlan {
             points,
             refused,
-            offsets,
-        })
+            offsets: self.binary.offsets(),
+        }
     }
 
     /// Reads the map again if it proved to be old. Not otherwise: the kernel holds a lock of the process
@@ -238,8 +250,24 @@ pub(crate) fn capabilities(
                 .to_owned(),
         },
         (None, Some(_)) => CapabilityState::Limited {
-            why: "seen from attach on; a free is seen at sweep, up to two GC cycles after death".to_owned(),
+            why: match plan.offsets {
+                Some(_) => "seen from attach on; a free is seen at sweep, up to two GC cycles after death",
+                None => {
+                    "this Go version is outside the table: frees are matched by address alone, and an object \
+                     with a finalizer counts as freed when that is queued"
+                }
+            }
+            .to_owned(),
         },
+    };
+    let goroutines = match plan.offsets {
+        Some(_) => CapabilityState::Limited {
+            why: "creation stacks and the census are not collected yet".to_owned(),
+        },
+        None => unavailable(
+            "this Go version is outside the table, so the place of a goroutine's id is not known".to_owned(),
+            "upgrade heaptide, or rebuild the program with a Go version that it knows",
+        ),
     };
     let collections = match refused(&Program::ALL[2..6]) {
         Some(why) => CapabilityState::Limited { why },
@@ -267,9 +295,7 @@ pub(crate) fn capabilities(
             EventClass::Goroutine,
             "goroutine id of each sample",
             Method::Sampled { rate_bytes },
-            CapabilityState::Limited {
-                why: "creation stacks and the census are not collected yet".to_owned(),
-            },
+            goroutines,
         ),
         row(
             EventClass::GarbageCollection,
@@ -305,7 +331,7 @@ mod tests {
                 .iter()
                 .map(|program| (*program, "single-stepped".to_owned()))
                 .collect(),
-            offsets: RuntimeOffsets::of(&version).unwrap(),
+            offsets: RuntimeOffsets::of(&version),
         }
     }
 
@@ -323,6 +349,15 @@ mod tests {
                 "unavailable",
             ),
             (plan(&[Program::StwEnd]), Ok(()), Some(524_288), "limited"),
+            (
+                ProbePlan {
+                    offsets: None,
+                    ..plan(&[])
+                },
+                Ok(()),
+                Some(524_288),
+                "active limited unavailable",
+            ),
             (
                 plan(&[]),
                 Err("tracefs is not mounted".to_owned()),

@@ -55,18 +55,14 @@ impl Target {
 
     fn attach_process(process: Process, child: Option<Child>, object: &[u8]) -> Result<Self, CollectorError> {
         let go = GoTarget::load(&process)?;
-        let Some(plan) = go.plan() else {
-            return Err(CollectorError::io(
-                "no offsets for this Go version",
-                std::io::ErrorKind::Unsupported.into(),
-            ));
-        };
+        let plan = go.plan();
         let mut warnings = Vec::new();
+        warnings.extend(go.limits());
         let mut bpf = BpfSession::load(object, &BpfOptions::default())?;
         bpf.attach(&TargetSpec {
             pid: process.pid(),
             executable: None,
-            offsets: Some(plan.offsets),
+            offsets: plan.offsets,
             enabled: ClassSet::ALL,
             sites: plan.points.clone(),
         })?;

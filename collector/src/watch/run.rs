@@ -142,6 +142,7 @@ impl Watch {
                 tiers: policy.tiers,
                 addresses: policy.addresses,
                 wakep_site: target.wakep_site(),
+                stop_reasons: target.go.tells_stop_reasons(),
                 processors: target.signature.cpus,
             },
             control.program_rate(&target),
