@@ -25,11 +25,15 @@ pub(crate) fn variable(name: &str) -> Result<PathBuf> {
 /// One of the programs in `e2e/targets`, built with the newest Go that setup has installed: optimised,
 /// without symbols, without `runtime/pprof`, as services are shipped.
 pub(crate) fn go_target(name: &str, folder: &Path) -> Result<PathBuf> {
-    let go = newest_go().context("no HEAPTIDE_GO_… names a Go: `cargo xtask setup` installs one")?;
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../e2e/targets")
         .join(name);
-    let target = folder.join(name);
+    go_program(&source, &folder.join(name))
+}
+
+/// The Go program in a folder, built the same way.
+pub(crate) fn go_program(source: &Path, target: &Path) -> Result<PathBuf> {
+    let go = newest_go().context("no HEAPTIDE_GO_… names a Go: `cargo xtask setup` installs one")?;
     let status = Command::new(go)
         .envs([
             ("GOFLAGS", "-mod=mod"),
@@ -38,14 +42,14 @@ pub(crate) fn go_target(name: &str, folder: &Path) -> Result<PathBuf> {
             ("GOTELEMETRY", "off"),
             ("CGO_ENABLED", "0"),
         ])
-        .current_dir(&source)
+        .current_dir(source)
         .args(["build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o"])
-        .arg(&target)
+        .arg(target)
         .arg(".")
         .status()
         .context("can't run go")?;
     if status.success() {
-        Ok(target)
+        Ok(target.to_owned())
     } else {
         bail!("go build of {} ended with {status}", source.display())
     }
