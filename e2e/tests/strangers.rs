@@ -193,7 +193,7 @@ fn watch_with_limits(binary: &Path, program: &Path) {
     let mut sites = Sites::start(program, "-windows 0 -window-bytes 20000000 -gc");
     let hub = Hub::start(binary);
     let watcher = hub.attach(OPTIONS, sites.pid);
-    let warning = watcher.process.says("is outside the table");
+    let warning = watcher.process.says("Probe sites are found by their names");
     assert!(
         warning.contains("go1.99")
             && warning.contains("go1.19 to go1.27")

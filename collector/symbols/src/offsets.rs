@@ -1,7 +1,8 @@
 //! Byte offsets inside the Go runtime's structures, per minor version, amd64 Linux.
 //!
-//! Source: DWARF of binaries built with go1.19.8, 1.20.6, 1.21.13, 1.22.10, 1.23.9, 1.24.11,
-//! 1.25.5, 1.26.6 and 1.27.3 (types `runtime.g`, `m`, `p`, `gobuf`, `special`); the test
+//! Source: DWARF of binaries built with go1.19.8, 1.21.13, 1.22.10, 1.23.9, 1.24.11, 1.25.5,
+//! 1.26.6 and 1.27.3, and for 1.20, whose toolchain no package registry carries, the source of
+//! 1.20.6 laid out by `go/types` (types `runtime.g`, `m`, `p`, `gobuf`, `special`); the test
 //! `offsets_equal_dwarf` reads it again. Special kinds: `runtime/mheap.go`,
 //! `_KindSpecialProfile`. Patch releases have not moved these fields so far; a probe
 //! should still check, e.g. that `m.curg.m` leads back to `m`.
