@@ -11,6 +11,7 @@
 )]
 
 mod browser;
+mod claims;
 mod cost;
 mod decode;
 mod exact;
@@ -42,6 +43,8 @@ enum Name {
     Hub,
     /// Exact windows against bpftrace that counts the same
     Exact,
+    /// Whether what is said of Go's memory is so
+    Claims,
 }
 
 /// Measure what Heaptide costs and how fast it is.
@@ -94,5 +97,6 @@ fn measure(name: Name, quick: bool, recordings: &mut Recordings, report: &mut Re
         Name::Decode => decode::measure(quick, recordings, report),
         Name::Hub => hub::measure(quick, recordings, report),
         Name::Exact => exact::measure(quick, report),
+        Name::Claims => claims::measure(report),
     }
 }

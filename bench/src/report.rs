@@ -1,5 +1,6 @@
 //! Figures, and how they are shown: a table with a line on the method of each, or JSON.
 
+use crate::claims::Finding;
 use crate::stats::Spread;
 use serde_json::{Value, json};
 use std::fmt;
@@ -29,6 +30,7 @@ pub(crate) struct Report {
     figures: Vec<Figure>,
     /// Tables and remarks that belong to no single figure.
     notes: Vec<String>,
+    findings: Vec<Finding>,
     load_at_start: String,
 }
 
@@ -79,6 +81,7 @@ impl Report {
         Self {
             figures: Vec::new(),
             notes: Vec::new(),
+            findings: Vec::new(),
             load_at_start: load(),
         }
     }
@@ -89,6 +92,10 @@ impl Report {
 
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
+    }
+
+    pub(crate) fn add_findings(&mut self, findings: Vec<Finding>) {
+        self.findings.extend(findings);
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -116,6 +123,7 @@ impl Report {
             "load_at_end": load(),
             "figures": figures,
             "notes": self.notes,
+            "claims": self.findings,
         })
     }
 }
@@ -166,8 +174,10 @@ impl fmt::Display for Report {
                     .map_or_else(String::new, |goal| goal.verdict(median).to_owned()),
             ]);
         }
-        write!(out, "{}", table(&rows))?;
-        writeln!(out)?;
+        if !self.figures.is_empty() {
+            write!(out, "{}", table(&rows))?;
+            writeln!(out)?;
+        }
         for figure in &self.figures {
             writeln!(out, "{}: {}", figure.name, figure.method)?;
         }

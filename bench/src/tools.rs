@@ -25,20 +25,27 @@ pub(crate) fn variable(name: &str) -> Result<PathBuf> {
 /// One of the programs in `e2e/targets`, built with the newest Go that setup has installed: optimised,
 /// without symbols, without `runtime/pprof`, as services are shipped.
 pub(crate) fn go_target(name: &str, folder: &Path) -> Result<PathBuf> {
-    build_go(name, folder, &["-trimpath", "-ldflags=-s -w"])
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../e2e/targets")
+        .join(name);
+    go_program(&source, &folder.join(name))
 }
 
 /// The same with its symbols, for tools that need them.
 pub(crate) fn go_target_with_symbols(name: &str, folder: &Path) -> Result<PathBuf> {
-    build_go(name, folder, &["-trimpath"])
-}
-
-fn build_go(name: &str, folder: &Path, flags: &[&str]) -> Result<PathBuf> {
-    let go = newest_go().context("no HEAPTIDE_GO_… names a Go: `cargo xtask setup` installs one")?;
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../e2e/targets")
         .join(name);
-    let target = folder.join(name);
+    build_go(&source, &folder.join(name), &["-trimpath"])
+}
+
+/// The Go program in a folder, built as services are shipped.
+pub(crate) fn go_program(source: &Path, target: &Path) -> Result<PathBuf> {
+    build_go(source, target, &["-trimpath", "-ldflags=-s -w"])
+}
+
+fn build_go(source: &Path, target: &Path, flags: &[&str]) -> Result<PathBuf> {
+    let go = newest_go().context("no HEAPTIDE_GO_… names a Go: `cargo xtask setup` installs one")?;
     let status = Command::new(go)
         .envs([
             ("GOFLAGS", "-mod=mod"),
@@ -47,16 +54,16 @@ fn build_go(name: &str, folder: &Path, flags: &[&str]) -> Result<PathBuf> {
             ("GOTELEMETRY", "off"),
             ("CGO_ENABLED", "0"),
         ])
-        .current_dir(&source)
+        .current_dir(source)
         .args(["build", "-buildvcs=false"])
         .args(flags)
         .arg("-o")
-        .arg(&target)
+        .arg(target)
         .arg(".")
         .status()
         .context("can't run go")?;
     if status.success() {
-        Ok(target)
+        Ok(target.to_owned())
     } else {
         bail!("go build of {} ended with {status}", source.display())
     }

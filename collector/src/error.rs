@@ -24,14 +24,13 @@ pub enum CollectorError {
     #[error("{} is not a program that can be watched: {source}", path.display())]
     NotWatchable { path: PathBuf, source: SymbolError },
     #[error(
-        "{} was built with Go {found}, and Heaptide knows the runtime of Go 1.{oldest_minor} to \
-         1.{newest_minor}: rebuild it with one of those, or upgrade heaptide", path.display()
+        "{} was built with Go {found}, and Heaptide knows the runtime from Go 1.{oldest_minor} on: rebuild it \
+         with that or a newer one", path.display()
     )]
     GoVersion {
         path: PathBuf,
         found: String,
         oldest_minor: u32,
-        newest_minor: u32,
     },
     #[error("can't start {command:?}: {source}")]
     Spawn { command: String, source: io::Error },

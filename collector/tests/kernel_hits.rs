@@ -1,6 +1,6 @@
 //! The real kernel, real Go programs: what the probes hit is what Go itself counted.
 //!
-//! Needs the eBPF object (`HEAPTIDE_BPF_OBJECT`), Go toolchains (`HEAPTIDE_GO_1_21` to `HEAPTIDE_GO_1_27`),
+//! Needs the eBPF object (`HEAPTIDE_BPF_OBJECT`), Go toolchains (`HEAPTIDE_GO_1_19` to `HEAPTIDE_GO_1_27`),
 //! and the right to load and attach. What is missing is skipped loudly, and fails under
 //! `HEAPTIDE_REQUIRE_ALL=1`.
 
@@ -60,7 +60,7 @@ pub(crate) fn object() -> Option<Vec<u8>> {
 pub(crate) fn toolchains() -> Vec<Go> {
     let all = Go::all();
     if all.is_empty() {
-        skip("no Go toolchain: set HEAPTIDE_GO_1_27=/path/to/go, and others from HEAPTIDE_GO_1_21 on");
+        skip("no Go toolchain: set HEAPTIDE_GO_1_27=/path/to/go, and others from HEAPTIDE_GO_1_19 on");
     }
     all
 }
@@ -87,7 +87,7 @@ pub(crate) fn builds() -> Vec<(Go, &'static [&'static str])> {
     let mut builds = Vec::new();
     for go in toolchains() {
         builds.push((go.clone(), &[][..]));
-        if matches!(go.minor, 22 | 27) {
+        if matches!(go.minor, 19 | 22 | 27) {
             builds.push((go.clone(), stripped));
             builds.push((go, anywhere));
         }

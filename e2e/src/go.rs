@@ -85,6 +85,27 @@ fn compile(go: &Path, version: Go, build: Build) -> PathBuf {
     target
 }
 
+/// A copy of a program that says it was built with another Go, whose name is as long.
+///
+/// # Panics
+/// When the version is not in it, or it can't be written.
+pub fn copy_with_version(program: &Path, to: &Path, from: &str, version: &str) {
+    assert_eq!(from.len(), version.len(), "nothing in the file may move");
+    let mut bytes = std::fs::read(program).expect("read the program");
+    let mut at = 0;
+    while let Some(found) = bytes[at..]
+        .windows(from.len())
+        .position(|part| part == from.as_bytes())
+    {
+        at += found;
+        bytes[at..at + from.len()].copy_from_slice(version.as_bytes());
+    }
+    assert!(at > 0, "the version is not in the program");
+    std::fs::write(to, bytes).expect("write the copy");
+    std::fs::set_permissions(to, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("make it executable");
+}
+
 /// Beside the test binaries, in the target folder.
 fn output_folder() -> PathBuf {
     let own = std::env::current_exe().expect("the test binary's path");

@@ -4,6 +4,7 @@
 //! - [`go`] builds the targets; [`sites`] runs the one that keeps its own exact count.
 //! - [`heaptide`] runs `heaptide hub`, `run` and `attach`; [`process`] ends whatever was started, also when a
 //!   test fails.
+//! - [`strangers`] runs programs that nobody here wrote, and makes load for them.
 //! - [`console`] is a console without a browser: it feeds what the hub sends into `heaptide_analysis`.
 //! - [`browser`] is a real Chromium, and what the console's page shows in it.
 //! - [`wait`] waits for conditions, not for times.
@@ -22,6 +23,7 @@ pub mod heaptide;
 pub mod machine;
 pub mod process;
 pub mod sites;
+pub mod strangers;
 mod sys;
 pub mod wait;
 

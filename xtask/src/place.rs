@@ -61,6 +61,11 @@ impl Place {
         self.cache.join("go").join(version).join("go/bin/go")
     }
 
+    /// Programs of others that the tests watch, each in a folder of its own.
+    pub(crate) fn strangers(&self) -> PathBuf {
+        self.cache.join("strangers")
+    }
+
     /// Screenshots, recordings and reports that tests keep.
     pub(crate) fn test_output(&self) -> PathBuf {
         self.root.join("test-output")

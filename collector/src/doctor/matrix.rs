@@ -32,6 +32,7 @@ pub(super) fn sources(host: &Host, target: Option<&Target>) -> Vec<Capability> {
     };
     let Some(plan) = plan else { return Vec::new() };
     let mut rows = linux::capabilities(plan, Ok(()), rate);
+    rows.extend(target.iter().flat_map(|target| target.on_demand.iter().cloned()));
     for row in &mut rows {
         let forbidden = match Need::of(&row.source) {
             Need::Uprobes => host.uprobes.as_ref(),
@@ -60,7 +61,7 @@ fn assumed() -> Option<ProbePlan> {
         points: Vec::new(),
         refused: Vec::new(),
         goroutines: Ok(Vec::new()),
-        offsets: RuntimeOffsets::of(&version)?,
+        offsets: RuntimeOffsets::of(&version),
     })
 }
 

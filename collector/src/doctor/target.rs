@@ -5,6 +5,7 @@ use super::{About, Fact, Obstacle};
 use crate::CollectorError;
 use crate::linux::bpf::Program;
 use crate::linux::{GoTarget, ProbePlan, Process};
+use heaptide_protocol::session::Capability;
 use heaptide_symbols::{NEWEST_MINOR, OLDEST_MINOR, ProbeInstruction};
 use std::fs;
 use std::path::Path;
@@ -22,6 +23,8 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 pub(super) struct Target {
     pub(super) facts: Vec<Fact>,
     pub(super) plan: Result<ProbePlan, Obstacle>,
+    /// Rows of what is read, or attached when a policy asks for it.
+    pub(super) on_demand: Vec<Capability>,
     pub(super) rate_bytes: Option<u64>,
 }
 
@@ -56,9 +59,11 @@ pub(super) fn look(pid: u32, host: &Host) -> Target {
     facts.binary(&go);
     let rate_bytes = facts.rate(&go, &process);
     let plan = facts.plan(&go, host);
+    let on_demand = crate::watch::on_demand_capabilities(&go, &plan, pid, rate_bytes);
     Target {
         facts: facts.list,
-        plan,
+        plan: Ok(plan),
+        on_demand,
         rate_bytes,
     }
 }
@@ -77,6 +82,7 @@ impl Facts {
         Target {
             facts: self.list,
             plan: Err(obstacle),
+            on_demand: Vec::new(),
             rate_bytes: None,
         }
     }
@@ -152,10 +158,8 @@ impl Facts {
         Some(rate_bytes)
     }
 
-    fn plan(&mut self, go: &GoTarget, host: &Host) -> Result<ProbePlan, Obstacle> {
-        let plan = go
-            .plan()
-            .ok_or_else(|| Obstacle::new("no offsets are known for this Go version", "upgrade heaptide"))?;
+    fn plan(&mut self, go: &GoTarget, host: &Host) -> ProbePlan {
+        let plan = go.plan();
         let has_frame = plan.points.iter().any(|point| {
             point.program == Program::ProfileAlloc && point.instruction == ProbeInstruction::Push
         });
@@ -185,7 +189,7 @@ impl Facts {
             format!("{} of {all}, none single-stepped{blocked}", plan.points.len()),
             obstacle,
         );
-        Ok(plan)
+        plan
     }
 }
 
@@ -233,12 +237,9 @@ fn obstacle_of(error: &CollectorError, pid: u32) -> Obstacle {
             "pgrep -a NAME, to find a Go program",
         ),
         CollectorError::GoVersion {
-            found,
-            oldest_minor,
-            newest_minor,
-            ..
+            found, oldest_minor, ..
         } => Obstacle::new(
-            format!("it was built with Go {found}, and 1.{oldest_minor} to 1.{newest_minor} are known"),
+            format!("it was built with Go {found}, and the runtime is known from 1.{oldest_minor} on"),
             "rebuild it with one of those, or upgrade heaptide",
         ),
         other => Obstacle::new(other.to_string(), format!("sudo heaptide doctor {pid}")),

@@ -6,7 +6,10 @@ use super::sys::MappedFile;
 use crate::CollectorError;
 use crate::pipeline::{Symbol, Symbolize};
 use heaptide_protocol::session::{Capability, CapabilityState, EventClass, Method};
-use heaptide_symbols::{Frame, GoBinary, GoVersion, PcKind, ProbeSite, RuntimeOffsets, Support, SymbolError};
+use heaptide_symbols::{
+    Frame, GoBinary, GoVersion, NEWEST_MINOR, OLDEST_MINOR, PcKind, ProbeSite, RuntimeOffsets, Support,
+    SymbolError,
+};
 use std::path::Path;
 
 #[derive(Debug)]
@@ -29,7 +32,8 @@ pub struct ProbePlan {
     pub refused: Vec<(Program, String)>,
     /// Where goroutines are followed one by one, when a policy asks for it; or why they can't be.
     pub goroutines: Result<Vec<ProbePoint>, String>,
-    pub offsets: &'static RuntimeOffsets,
+    /// `None` for a Go version outside the table: no goroutine ids then, and frees come unfiltered.
+    pub offsets: Option<&'static RuntimeOffsets>,
 }
 
 impl GoTarget {
@@ -42,18 +46,11 @@ impl GoTarget {
             path: path.clone(),
             source,
         })?;
-        if let Support::UnknownVersion {
-            found,
-            oldest_minor,
-            newest_minor,
-        } = binary.support()
-        {
-            let found = found.map_or_else(|| "of unknown version".to_owned(), |version| version.text);
+        if let Some(version) = binary.go_version().filter(|version| version.is_too_old()) {
             return Err(CollectorError::GoVersion {
                 path,
-                found,
-                oldest_minor,
-                newest_minor,
+                found: version.text.clone(),
+                oldest_minor: OLDEST_MINOR,
             });
         }
         let parts = process.mapped_parts().map_err(|source| {
@@ -127,8 +124,24 @@ impl GoTarget {
         Ok(vaddr.wrapping_add(self.bias))
     }
 
-    pub fn plan(&self) -> Option<ProbePlan> {
-        let offsets = self.binary.offsets()?;
+    /// What a person must know of a Go version that the table of offsets doesn't hold.
+    pub fn limits(&self) -> Option<String> {
+        let support = self.binary.support();
+        (support != Support::Full).then(|| {
+            format!(
+                "{support}. Probe sites are found by their names all the same; goroutine ids are not told, an \
+                 object with a finalizer counts as freed when that is queued, and register arguments are taken \
+                 to be those of go1.{NEWEST_MINOR}"
+            )
+        })
+    }
+
+    /// Whether `stopTheWorldWithSema` is told why (Go 1.21 on).
+    pub(crate) fn tells_stop_reasons(&self) -> bool {
+        self.binary.go_version().is_none_or(|version| version.minor >= 21)
+    }
+
+    pub fn plan(&self) -> ProbePlan {
         let mut points = Vec::new();
         let mut refused = Vec::new();
         for program in Program::ALL {
@@ -137,19 +150,12 @@ impl GoTarget {
                 Err(why) => refused.push((program, why)),
             }
         }
-        let goroutines = Program::GOROUTINES
-            .into_iter()
-            .map(|program| {
-                let point = probe_point(program, ProbePoint::find(&self.binary, program));
-                point.map_err(|why| format!("{}: {why}", program.symbol()))
-            })
-            .collect();
-        Some(ProbePlan {
+        ProbePlan {
             points,
             refused,
-            goroutines,
-            offsets,
-        })
+            goroutines: self.sites(&Program::GOROUTINES),
+            offsets: self.binary.offsets(),
+        }
     }
 
     /// Sites of programs that are attached on demand: all of them, or why not.
@@ -294,7 +300,14 @@ pub(crate) fn capabilities(
                 .to_owned(),
         },
         (None, Some(_)) => CapabilityState::Limited {
-            why: "seen from attach on; a free is seen at sweep, up to two GC cycles after death".to_owned(),
+            why: match plan.offsets {
+                Some(_) => "seen from attach on; a free is seen at sweep, up to two GC cycles after death",
+                None => {
+                    "this Go version is outside the table: frees are matched by address alone, and an object \
+                     with a finalizer counts as freed when that is queued"
+                }
+            }
+            .to_owned(),
         },
     };
     let collections = match refused(&Program::ALL[2..6]) {
@@ -302,6 +315,10 @@ pub(crate) fn capabilities(
         None => CapabilityState::Active,
     };
     let goroutines = match &plan.goroutines {
+        _ if plan.offsets.is_none() => unavailable(
+            "this Go version is outside the table, so the place of a goroutine's id is not known".to_owned(),
+            "upgrade heaptide, or rebuild the program with a Go version that it knows",
+        ),
         Ok(_) => CapabilityState::Off {
             why: "a policy turns it on: creation with its whole stack, exit and stack growth of each goroutine, \
                   at about 3 µs a creation; coroutines (iter.Pull) are seen to end only"
@@ -367,7 +384,7 @@ mod tests {
                 .map(|program| (*program, "single-stepped".to_owned()))
                 .collect(),
             goroutines: Ok(Vec::new()),
-            offsets: RuntimeOffsets::of(&version).unwrap(),
+            offsets: RuntimeOffsets::of(&version),
         }
     }
 
@@ -385,6 +402,15 @@ mod tests {
                 "unavailable",
             ),
             (plan(&[Program::StwEnd]), Ok(()), Some(524_288), "limited"),
+            (
+                ProbePlan {
+                    offsets: None,
+                    ..plan(&[])
+                },
+                Ok(()),
+                Some(524_288),
+                "active limited unavailable",
+            ),
             (
                 plan(&[]),
                 Err("tracefs is not mounted".to_owned()),

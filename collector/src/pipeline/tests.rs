@@ -27,14 +27,18 @@ impl Symbolize for Nameless {
 }
 
 fn pipeline(tiers: Tiers, rate_bytes: u64) -> Pipeline {
-    let config = PipelineConfig {
+    Pipeline::new(config(tiers), rate_bytes)
+}
+
+fn config(tiers: Tiers) -> PipelineConfig {
+    PipelineConfig {
         tick_ns: TICK_NS,
         tiers,
         addresses: false,
         wakep_site: true,
+        stop_reasons: true,
         processors: 2,
-    };
-    Pipeline::new(config, rate_bytes)
+    }
 }
 
 fn every_event() -> Tiers {
@@ -321,6 +325,62 @@ fn pauses_end_where_go_says() {
         ];
         assert_eq!(got, expected, "reason {reason}");
         assert_eq!(dropped(&pipeline, DropReason::Malformed), 0);
+    }
+}
+
+/// Before Go 1.21 the register holds anything, and what happens in a pause tells what it is for.
+#[test]
+fn pauses_without_a_reason_are_known_by_what_happens_in_them() {
+    let cycle = What::GcCycleStart {
+        mark_start_ns: 110,
+        procs: 2,
+        trigger: 0,
+    };
+    let end = What::StwEnd {
+        now_ns: None,
+        reason: 99,
+    };
+    for (inside, expected_reason, expected_end_ns) in [
+        (Some(cycle), 2, 130),
+        (Some(What::GcMarkTermination), 1, 120),
+        (None, 0, 130),
+    ] {
+        let config = PipelineConfig {
+            stop_reasons: false,
+            ..config(Tiers::default())
+        };
+        let mut pipeline = Pipeline::new(config, 512);
+        let begin = What::StwBegin { reason: 77 };
+        let records = [
+            (110, Some(begin)),
+            (115, inside),
+            (120, Some(end)),
+            (130, Some(What::StwEndWakep)),
+        ];
+        for (ts_ns, what) in records {
+            if let Some(what) = what {
+                let record = Record {
+                    at: at(ts_ns, 1),
+                    what,
+                };
+                pipeline.record(&record, &mut Nameless);
+            }
+        }
+        let events = events(&pipeline.close_tick(200));
+        let pauses: Vec<_> = events
+            .iter()
+            .filter_map(|event| match (event.kind, event.body) {
+                (EventKind::StopTheWorldBegin | EventKind::StopTheWorldEnd, EventBody::Other(row)) => {
+                    Some((event.timestamp_ns, row.detail))
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(
+            pauses,
+            [(110, 0), (expected_end_ns, expected_reason)],
+            "{inside:?}"
+        );
     }
 }
 

@@ -30,6 +30,10 @@ const MAX_DICTIONARY_BYTES: usize = 256 << 10;
 const GENERATION: SymbolGen = SymbolGen(0);
 /// Go's `stwGCMarkTerm`: its own record of the pause ends before the world is started.
 const MARK_TERMINATION: u8 = 1;
+/// Go's `stwGCSweepTerm`.
+const SWEEP_TERMINATION: u8 = 2;
+/// Go's `stwUnknown`.
+const UNKNOWN_REASON: u8 = 0;
 
 #[derive(Debug, Clone)]
 pub struct PipelineConfig {
@@ -38,6 +42,9 @@ pub struct PipelineConfig {
     pub addresses: bool,
     /// Whether the end of a pause is seen at `CALL runtime.wakep`.
     pub wakep_site: bool,
+    /// Whether the program tells why it stops the world (Go 1.21 on). Before that a stop is known by what
+    /// happens in it: a cycle begins, marking ends, or neither.
+    pub stop_reasons: bool,
     /// At most so many processors take one forced sample each after a change of the rate.
     pub processors: u32,
 }
@@ -497,6 +504,13 @@ impl Pipeline {
             detail,
             ..OtherRow::default()
         };
+        if !self.config.stop_reasons && self.stopping.is_some() {
+            match what {
+                What::GcCycleStart { .. } => self.stopping = Some(SWEEP_TERMINATION),
+                What::GcMarkTermination => self.stopping = Some(MARK_TERMINATION),
+                _ => {}
+            }
+        }
         match *what {
             What::GcCycleStart {
                 mark_start_ns,
@@ -512,6 +526,11 @@ impl Pipeline {
             )),
             What::GcMarkTermination => Some((EventKind::GcEnd, row(0))),
             What::StwBegin { reason } => {
+                let reason = if self.config.stop_reasons {
+                    reason
+                } else {
+                    UNKNOWN_REASON
+                };
                 self.stopping = Some(reason);
                 Some((EventKind::StopTheWorldBegin, row(u64::from(reason))))
             }

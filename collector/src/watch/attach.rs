@@ -63,13 +63,9 @@ impl Target {
         object: Option<&[u8]>,
     ) -> Result<Self, CollectorError> {
         let go = GoTarget::load(&process)?;
-        let Some(plan) = go.plan() else {
-            return Err(CollectorError::io(
-                "no offsets for this Go version",
-                std::io::ErrorKind::Unsupported.into(),
-            ));
-        };
+        let plan = go.plan();
         let mut warnings = Vec::new();
+        warnings.extend(go.limits());
         let (mut bpf, no_bpf) = match object.map(|object| probe(object, &process, &plan)) {
             None => (None, Some("--no-bpf was given".to_owned())),
             Some(Ok(bpf)) => (Some(bpf), None),
@@ -144,7 +140,7 @@ fn probe(object: &[u8], process: &Process, plan: &ProbePlan) -> Result<BpfSessio
     bpf.attach(&TargetSpec {
         pid: process.pid(),
         executable: None,
-        offsets: Some(plan.offsets),
+        offsets: plan.offsets,
         enabled: ClassSet::ALL,
         sites: plan.points.clone(),
     })?;

@@ -14,6 +14,7 @@ use heaptide_policy::{ExactRequest, Policy};
 use heaptide_protocol::StackId;
 use heaptide_protocol::exact::{ExactEnd, ExactRow, ExactWindow, SamplingPhase};
 use heaptide_protocol::section::Section;
+use heaptide_protocol::session::{Capability, CapabilityState, EventClass, Method};
 use std::collections::HashMap;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -63,6 +64,26 @@ impl ExactWindows {
     /// Whether there can be a window, and if not, why.
     pub(super) fn available(&self) -> Result<(), &str> {
         self.plan.as_ref().map(|_| ()).map_err(String::as_str)
+    }
+
+    /// The row of the matrix.
+    pub(super) fn capability(&self) -> Capability {
+        Capability {
+            class: EventClass::Allocation,
+            source: "uprobes on Go's allocators, for some seconds".to_owned(),
+            method: Method::Exact,
+            state: match &self.plan {
+                Ok(_) => CapabilityState::Off {
+                    why:
+                        "a policy opens a window: every allocation is counted, and costs 1 to 3 µs more"
+                            .to_owned(),
+                },
+                Err(why) => CapabilityState::Unavailable {
+                    why: why.clone(),
+                    remedy: "report this binary's Go version".to_owned(),
+                },
+            },
+        }
     }
 
     /// Begins what the policy asks for and takes in what has ended; at every tick.

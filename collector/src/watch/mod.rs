@@ -1,6 +1,7 @@
 //! Watches one program: attaches, turns ticks into frames, obeys the policy, and leaves everything as it was.
 
 mod attach;
+mod capabilities;
 mod connect;
 mod control;
 mod delivery;
@@ -10,6 +11,8 @@ mod outgoing;
 pub(crate) mod readers;
 mod recording;
 mod run;
+
+pub(crate) use capabilities::on_demand as on_demand_capabilities;
 
 pub use attach::Target;
 pub(crate) use control::GO_DEFAULT_RATE_BYTES;

@@ -6,8 +6,7 @@ use super::control::Control;
 use super::delivery::Delivery;
 use super::exact::ExactWindows;
 use super::outgoing::Outgoing;
-use super::readers::goroutines::GoroutineReader;
-use super::readers::{self, ReadContext, Readers};
+use super::readers::{ReadContext, Readers};
 use super::recording::Recorded;
 use super::{Destination, StopRequest, WatchConfig, WatchEvent};
 use crate::CollectorError;
@@ -138,9 +137,7 @@ impl Watch {
             .rate_address()
             .map(|address| RateControl::new(address, config.guard_executable.clone()));
         let leak_check = LeakCheck::new(target.go.leak_check_address(), config.allow_leak_check);
-        let mut all = readers::memory::all(&target.go, target.rate_bytes());
-        all.push(Box::new(GoroutineReader::new(&target.go)));
-        let readers = Readers::new(all);
+        let readers = Readers::all(&target.go, target.rate_bytes());
         target.capabilities.extend(readers.capabilities());
         let mut control = Control::new(
             startable(&config.policy, &target),
@@ -160,6 +157,7 @@ impl Watch {
         let policy = control.policy().clone();
         let kernel = target.kernel.capabilities(&policy.sources);
         target.capabilities.extend(kernel);
+        target.capabilities.push(exact.capability());
         let tick_ns = u64::from(policy.tick_ms) * 1_000_000;
         let pipeline = Pipeline::new(
             PipelineConfig {
@@ -167,6 +165,7 @@ impl Watch {
                 tiers: policy.tiers,
                 addresses: policy.addresses,
                 wakep_site: target.wakep_site(),
+                stop_reasons: target.go.tells_stop_reasons(),
                 processors: target.signature.cpus,
             },
             control.program_rate(&target),

@@ -7,7 +7,8 @@ use crate::bytes::tail;
 use crate::elf::Elf;
 use crate::error::SymbolError;
 use crate::globals::{
-    MBUCKETS_READER, MEM_PROFILE_RATE_READERS, OnlyOne, add_loads_of_zeroed, add_mem_profile_rates,
+    BUILD_VERSION_WRITER, MBUCKETS_READER, MEM_PROFILE_RATE_READERS, OnlyOne, add_build_version_lengths,
+    add_loads_of_zeroed, add_mem_profile_rates, add_rates_set_at_start,
 };
 use crate::moduledata::ModuleData;
 use crate::offsets::RuntimeOffsets;
@@ -57,26 +58,36 @@ impl<B: AsRef<[u8]>> GoBinary<B> {
             return Err(SymbolError::NotGo);
         }
         let version = build.as_ref().and_then(BuildInfo::version);
-        let minor = version.as_ref().map(|v| v.minor);
-        let tables = table.and_then(|table| {
-            let module = ModuleData::find(file, &elf, &table, minor).or_else(|| {
-                // Before 1.26 the header says where the text starts, except in PIE files.
-                let text = Some(table.header_text_start).filter(|&text| elf.code_offset(text).is_some())?;
-                Some(ModuleData {
-                    text,
-                    gofunc: None,
-                    types: None,
-                })
-            })?;
-            Some((table, module))
-        });
-        Ok(Self {
+        let tables = table.and_then(|table| with_module(file, &elf, table, version.as_ref()));
+        let mut binary = Self {
             bytes,
             elf,
             build,
             version,
             tables,
-        })
+        };
+        if binary.version.is_none()
+            && let Some(version) = binary.scan_build_version()
+        {
+            let table = binary.tables.map(|(table, _)| table);
+            binary.tables =
+                table.and_then(|table| with_module(binary.bytes(), &binary.elf, table, Some(&version)));
+            binary.version = Some(version);
+        }
+        Ok(binary)
+    }
+
+    /// The version that `runtime.Version` returns, for files without build information (some programs
+    /// are shipped so; their linker leaves `.go.buildinfo` out).
+    fn scan_build_version(&self) -> Option<GoVersion> {
+        const LONGEST_BYTES: u64 = 128;
+        let function = self.function(BUILD_VERSION_WRITER)?;
+        let mut found = OnlyOne::default();
+        add_build_version_lengths(&mut found, self.code(&function)?, function.entry_vaddr);
+        let [text, len] = self.elf.words::<2>(self.bytes(), found.get()?.checked_sub(8)?)?;
+        let len = usize::try_from(Some(len).filter(|&len| len <= LONGEST_BYTES)?).ok()?;
+        let text = self.elf.bytes_from(self.bytes(), text)?.get(..len)?;
+        GoVersion::parse(std::str::from_utf8(text).ok()?)
     }
 
     /// The bytes that were parsed.
@@ -90,7 +101,8 @@ impl<B: AsRef<[u8]>> GoBinary<B> {
         self.elf.position_independent
     }
 
-    /// Version of the toolchain that made it.
+    /// Version of the toolchain that made it, from the build information, else from what
+    /// `runtime.Version` would say.
     pub fn go_version(&self) -> Option<&GoVersion> {
         self.version.as_ref()
     }
@@ -214,15 +226,24 @@ impl<B: AsRef<[u8]>> GoBinary<B> {
 
     /// [`Self::mem_profile_rate_vaddr`] by code alone, as in a stripped binary.
     pub fn scan_mem_profile_rate(&self) -> Option<u64> {
-        let mut found = OnlyOne::default();
+        let (mut found, mut at_start) = (OnlyOne::default(), OnlyOne::default());
         for function in MEM_PROFILE_RATE_READERS
             .iter()
             .filter_map(|name| self.function(name))
         {
             let code = self.code(&function)?;
             add_mem_profile_rates(&mut found, self.bytes(), &self.elf, code, function.entry_vaddr);
+            // `mallocgc` also compares other things with 1.
+            if function.name == MEM_PROFILE_RATE_READERS[0] {
+                add_rates_set_at_start(&mut at_start, &self.elf, code, function.entry_vaddr);
+            }
         }
-        found.get()
+        // From 1.20 on the value is on disk.
+        if self.version.as_ref().is_some_and(|version| version.minor < 20) {
+            at_start.get()
+        } else {
+            found.get()
+        }
     }
 
     /// Address of `runtime.mbuckets`, the head of the heap profile's bucket list: from the
@@ -337,6 +358,25 @@ impl<B: AsRef<[u8]>> GoBinary<B> {
             len,
         }
     }
+}
+
+fn with_module(
+    file: &[u8],
+    elf: &Elf,
+    table: Pclntab,
+    version: Option<&GoVersion>,
+) -> Option<(Pclntab, ModuleData)> {
+    let minor = version.map(|version| version.minor);
+    let module = ModuleData::find(file, elf, &table, minor).or_else(|| {
+        // Before 1.26 the header says where the text starts, except in PIE files.
+        let text = Some(table.header_text_start).filter(|&text| elf.code_offset(text).is_some())?;
+        Some(ModuleData {
+            text,
+            gofunc: None,
+            types: None,
+        })
+    })?;
+    Some((table, module))
 }
 
 impl<B> fmt::Debug for GoBinary<B> {

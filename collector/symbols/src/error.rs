@@ -60,6 +60,16 @@ pub enum SymbolError {
         name: String,
     },
 
+    /// The function begins without a stack check, or with one that this crate can't read.
+    #[error(
+        "{name} begins without a stack check in this binary, so that its calls can't be told from its \
+         re-entries"
+    )]
+    NoStackCheck {
+        /// The function.
+        name: String,
+    },
+
     /// The function has no direct call of the callee.
     #[error("no CALL of {callee} inside {function}; it may be inlined there")]
     NoCall {

@@ -2,7 +2,7 @@
 //!
 //! The pclntab header no longer says (Go 1.26 stopped filling in `textStart`), and
 //! `.text` may begin earlier, with C code. Layout: `runtime/symtab.go` `moduledata`;
-//! its first 38 words are the same in Go 1.20 to 1.27.
+//! its words up to 31 are the same in Go 1.18 to 1.27.
 
 use crate::bytes::{slice, u64_at};
 use crate::elf::Elf;
@@ -16,10 +16,13 @@ const WORD_FTAB: usize = 16;
 const WORD_FTAB_LEN: usize = 17;
 const WORD_MINPC: usize = 20;
 const WORD_TEXT: usize = 22;
+/// From 1.20 on.
 const WORD_TYPES: usize = 37;
 const WORD_ETYPES: usize = 38;
 /// 1.27 put typedesclen before it.
 const WORD_ETYPES_1_27: usize = 39;
+const WORD_GOFUNC_1_18: usize = 38;
+/// 1.20 added covctrs and ecovctrs before it.
 const WORD_GOFUNC_1_20: usize = 40;
 /// 1.27 added typedesclen, itaboffset and itabsize before it.
 const WORD_GOFUNC_1_27: usize = 43;
@@ -84,13 +87,9 @@ impl ModuleData {
             return None;
         }
         let gofunc = match minor {
-            Some(minor @ 20..) => Some(
-                words[if minor < 27 {
-                    WORD_GOFUNC_1_20
-                } else {
-                    WORD_GOFUNC_1_27
-                }],
-            ),
+            Some(18 | 19) => Some(words[WORD_GOFUNC_1_18]),
+            Some(20..27) => Some(words[WORD_GOFUNC_1_20]),
+            Some(27..) => Some(words[WORD_GOFUNC_1_27]),
             _ => None,
         };
         let gofunc = gofunc.filter(|&vaddr| elf.file_offset(vaddr).is_some());

@@ -1,7 +1,8 @@
 //! Byte offsets inside the Go runtime's structures, per minor version, amd64 Linux.
 //!
-//! Source: DWARF of binaries built with go1.21.13, 1.22.10, 1.23.9, 1.24.11, 1.25.5,
-//! 1.26.6 and 1.27.3 (types `runtime.g`, `m`, `p`, `gobuf`, `special`); the test
+//! Source: DWARF of binaries built with go1.19.8, 1.21.13, 1.22.10, 1.23.9, 1.24.11, 1.25.5,
+//! 1.26.6 and 1.27.3, and for 1.20, whose toolchain no package registry carries, the source of
+//! 1.20.6 laid out by `go/types` (types `runtime.g`, `m`, `p`, `gobuf`, `special`); the test
 //! `offsets_equal_dwarf` reads it again. Special kinds: `runtime/mheap.go`,
 //! `_KindSpecialProfile`. Patch releases have not moved these fields so far; a probe
 //! should still check, e.g. that `m.curg.m` leads back to `m`.
@@ -32,7 +33,7 @@ pub struct RuntimeOffsets {
     pub g_goid: u32,
     /// `g.waitreason`, u8.
     pub g_waitreason: u32,
-    /// `g.parentGoid`, u64.
+    /// `g.parentGoid`, u64; 0 before Go 1.21, which has no such field.
     pub g_parent_goid: u32,
     /// `g.gopc`: pc of the go statement.
     pub g_gopc: u32,
@@ -59,6 +60,14 @@ pub struct RuntimeOffsets {
     /// Value of `special.kind` for a sampled allocation (`_KindSpecialProfile`).
     pub kind_special_profile: u8,
 }
+
+/// Before 1.21 a goroutine didn't know its parent, and had three more words before `gopc`.
+const GO_1_19: RuntimeOffsets = RuntimeOffsets {
+    g_parent_goid: 0,
+    g_gopc: 296,
+    g_startpc: 312,
+    ..GO_1_21
+};
 
 const GO_1_21: RuntimeOffsets = RuntimeOffsets {
     g_stack_lo: 0,
@@ -138,6 +147,7 @@ impl RuntimeOffsets {
             return None;
         }
         Some(match version.minor {
+            19 | 20 => &GO_1_19,
             21 | 22 => &GO_1_21,
             23 => &GO_1_23,
             24 => &GO_1_24,

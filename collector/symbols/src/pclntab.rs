@@ -36,6 +36,31 @@ pub(crate) struct Pclntab {
     pub(crate) functions: u64,
 }
 
+/// Offsets in `runtime.inlinedCall`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InlinedCall {
+    pub(crate) bytes: u64,
+    pub(crate) name: u64,
+    pub(crate) parent_pc: u64,
+    /// Not recorded before Go 1.20.
+    pub(crate) start_line: Option<u64>,
+}
+
+/// parent, funcID, file, line, func_, parentPc.
+const INLINED_CALL_1_18: InlinedCall = InlinedCall {
+    bytes: 20,
+    name: 12,
+    parent_pc: 16,
+    start_line: None,
+};
+/// funcID, nameOff, parentPc, startLine.
+const INLINED_CALL_1_20: InlinedCall = InlinedCall {
+    bytes: 16,
+    name: 4,
+    parent_pc: 8,
+    start_line: Some(12),
+};
+
 /// A `_func` record, as a position in the table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Func {
@@ -204,9 +229,13 @@ impl Pclntab {
         None
     }
 
-    /// True if the inline trees have the form that this crate reads.
-    pub(crate) fn has_inline_trees(&self) -> bool {
-        self.magic == MAGIC_1_20
+    /// How an entry of the inline trees is laid out.
+    pub(crate) fn inlined_call(&self) -> InlinedCall {
+        if self.magic == MAGIC_1_18 {
+            INLINED_CALL_1_18
+        } else {
+            INLINED_CALL_1_20
+        }
     }
 }
 

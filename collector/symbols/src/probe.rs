@@ -5,9 +5,14 @@
 //! at the entry counts such calls twice and sees the stack before the frame exists;
 //! a probe behind the check, at `PUSHQ BP`, sees each call once, with the argument
 //! registers and R14 (the goroutine) intact. The kernel emulates PUSH, NOP and CALL
-//! in a uprobe; anything else is single-stepped, which costs some 20 to 50 times as
-//! much (Linux `arch/x86/kernel/uprobes.c`, `branch_setup_xol_ops` and
+//! in a uprobe, and jumps; anything else is single-stepped, which costs some 20 to 50
+//! times as much (Linux `arch/x86/kernel/uprobes.c`, `branch_setup_xol_ops` and
 //! `push_setup_xol_ops`).
+//!
+//! Before Go 1.21 a frame begins with `SUBQ $n, SP`, which would be single-stepped. There
+//! the probe stands on the check's own jump, and a hit counts only if the jump is not
+//! taken: if neither the carry nor the zero flag is set ([`ProbeInstruction::is_conditional`]).
+//! At a PUSH behind a check both flags are clear, so that one test serves both.
 //!
 //! Prologues: `cmd/internal/obj/x86/obj6.go`, `stacksplit`.
 
@@ -38,6 +43,12 @@ pub enum ProbeInstruction {
     Nop5,
     /// CALL with a 32-bit displacement (e8): emulated.
     CallRel32,
+    /// JLS (also called JBE) to `morestack`, with 8 bits (76) or 32 bits (0f 86): emulated, and
+    /// hit whether it is taken or not.
+    JumpToMorestack {
+        /// 32 bits.
+        near: bool,
+    },
     /// Anything else: the kernel single-steps it. Refuse or warn.
     SingleStepped,
 }
@@ -46,6 +57,12 @@ impl ProbeInstruction {
     /// True if the kernel needs no single step.
     pub fn is_emulated(self) -> bool {
         self != Self::SingleStepped
+    }
+
+    /// True if a hit is a call of the function only where the carry and the zero flag are clear;
+    /// otherwise the stack is about to grow, and the function to be entered again.
+    pub fn is_conditional(self) -> bool {
+        matches!(self, Self::JumpToMorestack { .. })
     }
 
     fn at(code: &[u8]) -> Self {
@@ -62,20 +79,35 @@ impl ProbeInstruction {
 /// Offset of the site in a function's code, and what is there. Functions without a
 /// stack check (nosplit) are probed at their entry.
 pub(crate) fn site_in(code: &[u8]) -> (u64, ProbeInstruction) {
-    let offset = after_stack_check(code).unwrap_or(0);
-    (
-        offset,
-        tail(code, offset).map_or(ProbeInstruction::SingleStepped, ProbeInstruction::at),
-    )
+    let check = stack_check(code);
+    let offset = check.map_or(0, |check| check.end);
+    let instruction = tail(code, offset).map_or(ProbeInstruction::SingleStepped, ProbeInstruction::at);
+    match check {
+        Some(check) if !instruction.is_emulated() => {
+            let near = check.end - check.jump > SHORT_JUMP_BYTES;
+            (check.jump, ProbeInstruction::JumpToMorestack { near })
+        }
+        _ => (offset, instruction),
+    }
 }
 
 /// True if the code checks its stack against the goroutine in R14, as ABIInternal
 /// code does; ABI0 code takes the goroutine from thread-local storage.
 pub(crate) fn is_abi_internal(code: &[u8]) -> bool {
-    after_stack_check(code).is_some()
+    stack_check(code).is_some()
 }
 
-fn after_stack_check(code: &[u8]) -> Option<u64> {
+const SHORT_JUMP_BYTES: u64 = 2;
+const NEAR_JUMP_BYTES: u64 = 6;
+
+/// Where a stack check's jump is, and what follows it.
+#[derive(Debug, Clone, Copy)]
+struct StackCheck {
+    jump: u64,
+    end: u64,
+}
+
+fn stack_check(code: &[u8]) -> Option<StackCheck> {
     // Where the comparison is, and whether it compares R12 instead of SP.
     let (compare_at, with_r12) = match code {
         // LEAQ -n(SP), R12 with 8 or 32 bits
@@ -95,11 +127,16 @@ fn after_stack_check(code: &[u8]) -> Option<u64> {
         return None;
     }
     // JLS morestack, short or near.
-    match tail(code, compare_at + 4)? {
-        [0x76, _, ..] => Some(compare_at + 6),
-        [0x0f, 0x86, _, _, _, _, ..] => Some(compare_at + 10),
-        _ => None,
-    }
+    let jump = compare_at + 4;
+    let jump_bytes = match tail(code, jump)? {
+        [0x76, _, ..] => SHORT_JUMP_BYTES,
+        [0x0f, 0x86, _, _, _, _, ..] => NEAR_JUMP_BYTES,
+        _ => return None,
+    };
+    Some(StackCheck {
+        jump,
+        end: jump + jump_bytes,
+    })
 }
 
 /// Offset of the first CALL in `code`, which lies at `vaddr`, to one of `targets`.
@@ -123,7 +160,7 @@ mod tests {
 
     #[test]
     fn sites_of_prologues() {
-        use ProbeInstruction::{CallRel32, Nop, Nop5, Push, SingleStepped};
+        use ProbeInstruction::{CallRel32, JumpToMorestack, Nop, Nop5, Push, SingleStepped};
         for (what, code, expect) in [
             (
                 "small frame",
@@ -171,13 +208,28 @@ mod tests {
             (
                 "check, then no push",
                 &[0x49, 0x3b, 0x66, 0x10, 0x76, 0x20, 0x48],
-                (6, SingleStepped),
+                (4, JumpToMorestack { near: false }),
+            ),
+            (
+                "go1.20: near jump, SUBQ",
+                &[
+                    0x49, 0x3b, 0x66, 0x10, 0x0f, 0x86, 0x9c, 0, 0, 0, 0x48, 0x83, 0xec, 0x30,
+                ],
+                (4, JumpToMorestack { near: true }),
+            ),
+            (
+                "go1.20: larger frame",
+                &[
+                    0x4c, 0x8d, 0xa4, 0x24, 0xd0, 0xfe, 0xff, 0xff, 0x4d, 0x3b, 0x66, 0x10, 0x0f, 0x86, 1, 2,
+                    0, 0, 0x48, 0x81, 0xec,
+                ],
+                (12, JumpToMorestack { near: true }),
             ),
             ("cut off in the check", &[0x49, 0x3b, 0x66], (0, SingleStepped)),
             (
                 "cut off after the check",
                 &[0x49, 0x3b, 0x66, 0x10, 0x76, 0x20],
-                (6, SingleStepped),
+                (4, JumpToMorestack { near: false }),
             ),
             (
                 "R12 not set",

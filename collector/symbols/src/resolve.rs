@@ -2,7 +2,7 @@
 //!
 //! The compiler notes for each pc which inlined call it belongs to (pcdata 2,
 //! an index into the inline tree, funcdata 3); each call names its function and a
-//! pc of its caller. Source: `runtime/symtabinl.go` (the same in Go 1.21 to 1.27),
+//! pc of its caller. Source: `runtime/symtabinl.go`, before Go 1.21 `runtime/symtab.go`,
 //! `internal/abi/symtab.go`.
 //!
 //! Unlike `runtime.Callers`, compiler-made wrappers are not left out; their file is
@@ -17,7 +17,6 @@ use crate::pclntab::{Func, Pclntab};
 
 const PCDATA_INL_TREE_INDEX: u32 = 2;
 const FUNCDATA_INL_TREE: u8 = 3;
-const INLINED_CALL_BYTES: u64 = 16;
 /// A corrupt tree could go round in circles. The compiler's budget keeps real ones far below.
 const MAX_INLINE_DEPTH: usize = 128;
 const UNKNOWN: &str = "?";
@@ -94,19 +93,22 @@ impl<'a> Resolver<'a> {
         let index = self.table.index_at(table, text_offset)?;
         let func = self.table.func(table, index)?;
         let mut pc_offset = text_offset - self.table.entry(table, index)?;
+        let layout = self.table.inlined_call();
         if let Some(tree) = self.inline_tree(table, func) {
             for _ in 0..MAX_INLINE_DEPTH {
                 let call = self.table.pcdata(table, func, PCDATA_INL_TREE_INDEX, pc_offset);
                 let Some(call) = call.and_then(|index| u64::try_from(index).ok()) else {
                     break;
                 };
-                let at = call * INLINED_CALL_BYTES;
-                let (Some(name), Some(parent_pc), Some(start_line)) =
-                    (i32_at(tree, at + 4), i32_at(tree, at + 8), i32_at(tree, at + 12))
-                else {
+                let at = call * layout.bytes;
+                let (Some(name), Some(parent_pc)) = (
+                    i32_at(tree, at + layout.name),
+                    i32_at(tree, at + layout.parent_pc),
+                ) else {
                     break;
                 };
-                let start_line = u32::try_from(start_line).unwrap_or(0);
+                let start_line = layout.start_line.and_then(|field| i32_at(tree, at + field));
+                let start_line = start_line.and_then(|line| u32::try_from(line).ok()).unwrap_or(0);
                 frames.push(self.frame(table, func, pc_offset, Some(name), start_line, true));
                 let Ok(parent_pc) = u64::try_from(parent_pc) else {
                     break;
@@ -140,9 +142,6 @@ impl<'a> Resolver<'a> {
     }
 
     fn inline_tree(&self, table: &[u8], func: Func) -> Option<&'a [u8]> {
-        if !self.table.has_inline_trees() {
-            return None;
-        }
         let offset = func.funcdata(table, FUNCDATA_INL_TREE)?;
         let vaddr = self.module.gofunc?.checked_add(u64::from(offset))?;
         tail(self.elf.bytes_from(self.bytes, vaddr)?, 0)

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Oldest 1.x whose runtime offsets are in the table.
-pub const OLDEST_MINOR: u32 = 21;
+pub const OLDEST_MINOR: u32 = 19;
 /// Newest 1.x whose runtime offsets are in the table.
 pub const NEWEST_MINOR: u32 = 27;
 
@@ -51,6 +51,12 @@ impl GoVersion {
             major,
             minor,
         })
+    }
+
+    /// Older than the oldest in the table.
+    #[must_use]
+    pub fn is_too_old(&self) -> bool {
+        (self.major, self.minor) < (1, OLDEST_MINOR)
     }
 
     pub(crate) fn is_supported(&self) -> bool {
@@ -133,14 +139,33 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_older_than_the_table_is_too_old() {
+        for (text, expect) in [
+            ("go1.18.10", true),
+            ("go1.19", false),
+            ("go1.27.3", false),
+            ("go1.99", false),
+            ("go2.0", false),
+        ] {
+            let version = GoVersion::parse(text);
+            assert_eq!(
+                version.map(|version| version.is_too_old()),
+                Some(expect),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn versions_outside_the_table_say_which_and_what_is_covered() {
         let found = GoVersion::parse("go1.28.1");
         assert_eq!(
             Support::of(found.as_ref()).to_string(),
-            "Go version go1.28.1 is outside the table (go1.21 to go1.27): no runtime offsets for it"
+            "Go version go1.28.1 is outside the table (go1.19 to go1.27): no runtime offsets for it"
         );
         assert_eq!(Support::of(GoVersion::parse("go1.21.0").as_ref()), Support::Full);
         assert_ne!(Support::of(GoVersion::parse("go2.21.0").as_ref()), Support::Full);
-        assert_ne!(Support::of(GoVersion::parse("go1.20.14").as_ref()), Support::Full);
+        assert_eq!(Support::of(GoVersion::parse("go1.19.8").as_ref()), Support::Full);
+        assert_ne!(Support::of(GoVersion::parse("go1.18.10").as_ref()), Support::Full);
     }
 }

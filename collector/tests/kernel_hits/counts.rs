@@ -148,13 +148,16 @@ fn assert_gc(name: &str, minor: u32, done: &Report, seen: &Seen) {
     assert!(done.cycles >= 10, "{name}");
     assert_eq!(seen.cycle_starts, done.cycles, "{name}: cycles begun");
     assert_eq!(seen.mark_terminations, done.cycles, "{name}: cycles ended");
-    let gc_begins = seen
-        .stw_begins
-        .iter()
-        .filter(|(_, reason)| matches!(reason, 1 | 2))
-        .count() as u64;
-    assert_eq!(gc_begins, done.gc_pauses, "{name}: pauses of the GC");
-    assert_eq!(gc_begins, 2 * done.cycles, "{name}: two pauses a cycle");
+    // Before 1.21 there is no reason to tell them by.
+    if minor >= 21 {
+        let gc_begins = seen
+            .stw_begins
+            .iter()
+            .filter(|(_, reason)| matches!(reason, 1 | 2))
+            .count() as u64;
+        assert_eq!(gc_begins, done.gc_pauses, "{name}: pauses of the GC");
+    }
+    assert_eq!(done.gc_pauses, 2 * done.cycles, "{name}: two pauses a cycle");
     let stops = done.gc_pauses + done.other_stops;
     assert_eq!(seen.stw_begins.len() as u64, stops, "{name}: stops of the world");
     assert_eq!(seen.stw_ends.len() as u64, stops, "{name}: starts of the world");

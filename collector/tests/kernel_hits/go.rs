@@ -9,7 +9,7 @@ use heaptide_collector::linux::bpf::{ProbePoint, Program};
 use heaptide_symbols::GoBinary;
 
 /// Minor versions of Go 1 that the tests look for, as `HEAPTIDE_GO_1_NN=/path/to/go`.
-const VERSIONS: [u32; 7] = [21, 22, 23, 24, 25, 26, 27];
+const VERSIONS: [u32; 9] = [19, 20, 21, 22, 23, 24, 25, 26, 27];
 
 /// A Go toolchain.
 #[derive(Debug, Clone)]

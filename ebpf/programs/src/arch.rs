@@ -27,6 +27,18 @@ pub fn go_g(ctx: &ProbeContext) -> u64 {
     unsafe { (*ctx.regs).r14 }
 }
 
+/// Whether a probe stands on a stack check whose jump to `morestack` will be taken: the function is about to
+/// be entered again, and that call is the one that counts. Before Go 1.21 the probes stand on that jump (JLS:
+/// carry or zero flag). Behind a check that was passed both flags are clear, so this is never true there;
+/// ask only in functions with a stack check.
+#[inline(always)]
+pub fn is_stack_growing(ctx: &ProbeContext) -> bool {
+    const CARRY: u64 = 1 << 0;
+    const ZERO: u64 = 1 << 6;
+    // SAFETY: as in `go_args`.
+    unsafe { (*ctx.regs).eflags & (CARRY | ZERO) != 0 }
+}
+
 /// The stack pointer at a probe.
 #[inline(always)]
 pub fn stack_pointer(ctx: &ProbeContext) -> u64 {

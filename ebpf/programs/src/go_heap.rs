@@ -1,6 +1,6 @@
 //! Go's sampled allocations and their frees.
 //!
-//! `profilealloc(mp *m, x unsafe.Pointer, size uintptr)`: AX, BX, CX (same prototype in Go 1.21 to 1.27).
+//! `profilealloc(mp *m, x unsafe.Pointer, size uintptr)`: AX, BX, CX (same prototype in Go 1.19 to 1.27).
 //! `freeSpecial(s *special, p unsafe.Pointer, size uintptr)`: AX, BX, CX; of all specials only profile
 //! records are of interest. `mProf_Free` would not do: it has no pointer.
 
@@ -16,6 +16,9 @@ use crate::{
 
 #[uprobe]
 pub fn profile_alloc(ctx: ProbeContext) -> u32 {
+    if arch::is_stack_growing(&ctx) {
+        return 0;
+    }
     let Some(thread) = Watched::current(Class::Alloc) else {
         return 0;
     };
@@ -41,6 +44,9 @@ pub fn profile_alloc(ctx: ProbeContext) -> u32 {
 
 #[uprobe]
 pub fn free_special(ctx: ProbeContext) -> u32 {
+    if arch::is_stack_growing(&ctx) {
+        return 0;
+    }
     let Some(thread) = Watched::current(Class::Free) else {
         return 0;
     };

