@@ -10,6 +10,8 @@ mod lifetimes;
 pub mod order;
 pub mod parity;
 pub mod report;
+#[cfg(test)]
+mod seeded;
 mod session;
 mod symbols;
 mod timeline;

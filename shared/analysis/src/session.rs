@@ -427,7 +427,14 @@ impl Session {
         (window, now.born.minus(&before.born), now.died.minus(&before.died))
     }
 
-    fn sampling_rate_bytes(&self) -> u64 {
+    /// Whether frames of this time are missing.
+    pub(crate) fn has_gap(&self, from_ns: u64, to_ns: u64) -> bool {
+        self.gaps
+            .iter()
+            .any(|gap| gap.from_ns < to_ns && gap.to_ns > from_ns)
+    }
+
+    pub(crate) fn sampling_rate_bytes(&self) -> u64 {
         self.gauges.get(&Gauge::SAMPLING_RATE_BYTES).copied().unwrap_or(0)
     }
 
