@@ -152,7 +152,7 @@ impl Sum {
             return 0.0;
         }
         let one_sample = (self.squares + other.squares) / (self.estimate + other.estimate);
-        erfc((difference - one_sample).max(0.0) / (2.0 * variance).sqrt())
+        erfc((difference - one_sample).max(0.0) / (2.0 * variance).sqrt()).min(1.0)
     }
 }
 
@@ -326,7 +326,10 @@ mod tests {
             }
             let (shown, narrower) = (f64::from(shown) / runs as f64, f64::from(narrower) / runs as f64);
             println!("rate {rate}, {sizes:?}: 99 % cover {shown}, 95 % cover {narrower}");
-            assert!((0.98..=1.0).contains(&shown), "{shown} at 99 % for rate {rate}, {sizes:?}");
+            assert!(
+                (0.98..=1.0).contains(&shown),
+                "{shown} at 99 % for rate {rate}, {sizes:?}"
+            );
             assert!(
                 (0.93..=0.97).contains(&narrower),
                 "{narrower} at 95 % for rate {rate}, {sizes:?}"
@@ -339,7 +342,10 @@ mod tests {
         for step in 0..120 {
             let x = f64::from(step) / 20.0;
             let (got, expected) = (erfc(x), libm::erfc(x));
-            assert!((got / expected - 1.0).abs() < 2e-7, "erfc({x}) is {got}, expected {expected}");
+            assert!(
+                (got / expected - 1.0).abs() < 2e-7,
+                "erfc({x}) is {got}, expected {expected}"
+            );
         }
     }
 
@@ -351,17 +357,29 @@ mod tests {
             tally
         };
         // Against the exact two-sided binomial chance, which it must not fall below.
-        for (before, after, exact) in [(5, 5, 1.0), (0, 1, 1.0), (0, 7, 0.015_6), (5, 20, 0.004_1), (0, 20, 1.9e-6)] {
+        for (before, after, exact) in [
+            (5, 5, 1.0),
+            (0, 1, 1.0),
+            (0, 7, 0.015_6),
+            (5, 20, 0.004_1),
+            (0, 20, 1.9e-6),
+        ] {
             let chance = tally(before).bytes.chance_of_difference(&tally(after).bytes);
             assert!(chance >= exact * 0.99, "{before} and {after}: {chance}");
-            assert!(chance <= (exact * 20.0_f64).min(1.0), "{before} and {after}: {chance}");
+            assert!(
+                chance <= (exact * 20.0_f64).min(1.0),
+                "{before} and {after}: {chance}"
+            );
         }
         let mut exact = Tally::default();
         exact.add(&Weight::new(1024, 1), 3);
         assert_eq!(exact.bytes.chance_of_difference(&Sum::default()), 0.0);
         assert_eq!(exact.bytes.chance_of_difference(&exact.bytes), 1.0);
         let figure = difference(&tally(0).bytes_figure(524_288), &tally(4).bytes_figure(524_288));
-        assert!(figure.low < 0.0 && figure.high > figure.value && figure.value > 0.0, "{figure:?}");
+        assert!(
+            figure.low < 0.0 && figure.high > figure.value && figure.value > 0.0,
+            "{figure:?}"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::estimate::Tally;
 use crate::lifetimes::StackTally;
 use crate::order::{rank, ranked};
 use crate::symbols::Symbols;
-use crate::views::{Flame, FlameNode, SiteRow, SiteTable};
+use crate::views::{Flame, FlameNode, SiteRow, SiteTable, StackFrame};
 use heaptide_protocol::FrameId;
 use std::collections::HashMap;
 

@@ -13,4 +13,4 @@ mod document;
 
 pub use budget::{BudgetAction, BudgetGuard, CostSample};
 pub use decide::{Decision, Grants, RejectReason, decide};
-pub use document::{Budget, Policy, PolicyError, Sources, Tier, Tiers};
+pub use document::{Budget, ExactRequest, Policy, PolicyError, Sources, Tier, Tiers};

@@ -83,7 +83,9 @@ impl Reencode for Reordered {
     }
 
     fn parse_code_section(&mut self, code: &mut CodeSection, section: CodeSectionReader<'_>) -> Outcome {
-        let bodies = section.into_iter().collect::<Result<Vec<FunctionBody<'_>>, _>>()?;
+        let bodies = section
+            .into_iter()
+            .collect::<Result<Vec<FunctionBody<'_>>, _>>()?;
         for old in self.order.clone() {
             self.parse_function_body(code, bodies[old].clone())?;
         }
@@ -143,9 +145,9 @@ fn chain(bodies: &[&[u8]]) -> Vec<usize> {
 /// Each body's strings as hashes, rising, each once.
 fn strings(bodies: &[&[u8]]) -> Vec<Vec<u32>> {
     let hash = |string: &[u8]| {
-        string
-            .iter()
-            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+        string.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        })
     };
     bodies
         .iter()
@@ -201,7 +203,11 @@ mod tests {
         exports.export("first", ExportKind::Func, 1);
         exports.export("last", ExportKind::Func, 4);
         let mut elements = ElementSection::new();
-        elements.active(None, &ConstExpr::i32_const(0), Elements::Functions((&[4, 3, 2, 1][..]).into()));
+        elements.active(
+            None,
+            &ConstExpr::i32_const(0),
+            Elements::Functions((&[4, 3, 2, 1][..]).into()),
+        );
         let mut module = Module::new();
         module
             .section(&types)
@@ -216,7 +222,8 @@ mod tests {
 
     /// What a function is, wherever it stands: the number that it gives, and that of the one it calls.
     fn meaning(wasm: &[u8]) -> (Vec<String>, Vec<i32>) {
-        let (mut exports, mut numbers, mut calls, mut table) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut exports, mut numbers, mut calls, mut table) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for payload in Parser::new(0).parse_all(wasm) {
             match payload.unwrap() {
                 Payload::ExportSection(section) => {
@@ -250,7 +257,11 @@ mod tests {
             .iter()
             .map(|export| format!("{} is {}", export.name, name(export.index)))
             .collect();
-        words.extend(table.iter().map(|function| format!("in the table {}", name(*function))));
+        words.extend(
+            table
+                .iter()
+                .map(|function| format!("in the table {}", name(*function))),
+        );
         let mut called: Vec<String> = (0..4)
             .map(|at| format!("{} calls {}", numbers[at], name(calls[at])))
             .collect();
@@ -272,7 +283,9 @@ mod tests {
 
     #[test]
     fn every_function_is_there_once() {
-        let bodies: Vec<Vec<u8>> = (0..200_u32).map(|n| n.to_le_bytes().repeat(1 + n as usize % 7)).collect();
+        let bodies: Vec<Vec<u8>> = (0..200_u32)
+            .map(|n| n.to_le_bytes().repeat(1 + n as usize % 7))
+            .collect();
         let slices: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
         let mut order = chain(&slices);
         order.sort_unstable();

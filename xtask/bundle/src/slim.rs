@@ -37,7 +37,9 @@ pub(crate) fn drop_unused_classes(module: &mut Module, glue: &mut String) -> Res
     walrus::passes::gc::run(module);
     *glue = without_classes(glue);
     if let Some(class) = UNUSED_CLASSES.iter().find(|class| glue.contains(*class)) {
-        bail!("the glue still speaks of {class} after its class is gone: look at its form in wasm-bindgen's output");
+        bail!(
+            "the glue still speaks of {class} after its class is gone: look at its form in wasm-bindgen's output"
+        );
     }
     let imported: BTreeSet<&str> = module.imports.iter().map(|import| import.name.as_str()).collect();
     *glue = without_entries(glue, &imported);
@@ -152,7 +154,10 @@ fn renamed(glue: &str, short: &BTreeMap<String, String>) -> String {
 /// Without comments on lines of their own, indentation and empty lines. A glue whose strings run over
 /// lines stays as it is.
 pub(crate) fn without_comments(glue: &str) -> String {
-    if glue.lines().any(|line| line.matches('`').count() % 2 == 1 && !is_comment(line)) {
+    if glue
+        .lines()
+        .any(|line| line.matches('`').count() % 2 == 1 && !is_comment(line))
+    {
         return glue.to_owned();
     }
     let mut out = String::with_capacity(glue.len());
@@ -170,7 +175,9 @@ pub(crate) fn without_comments(glue: &str) -> String {
 }
 
 fn is_comment(line: &str) -> bool {
-    ["/*", "*", "//"].iter().any(|mark| line.trim_start().starts_with(mark))
+    ["/*", "*", "//"]
+        .iter()
+        .any(|mark| line.trim_start().starts_with(mark))
 }
 
 #[cfg(test)]

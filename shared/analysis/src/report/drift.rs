@@ -181,11 +181,17 @@ fn keeps(site: &Site, symbols: &Symbols, needle: &str) -> bool {
 }
 
 fn row(site: &Site, moved: bool, symbols: &Symbols, rate_bytes: u64) -> Row {
-    let (before, after) = (site.before.bytes_figure(rate_bytes), site.after.bytes_figure(rate_bytes));
+    let (before, after) = (
+        site.before.bytes_figure(rate_bytes),
+        site.after.bytes_figure(rate_bytes),
+    );
     let (function, file, line) = &site.key;
     let mut name = function.clone();
     if !file.is_empty() {
-        name.push_str(&format!(" {}:{line}", file.rsplit('/').next().unwrap_or_default()));
+        name.push_str(&format!(
+            " {}:{line}",
+            file.rsplit('/').next().unwrap_or_default()
+        ));
     }
     let word = match moved {
         false => "within noise",
@@ -254,7 +260,10 @@ mod tests {
                 .count();
             let share = alarms as f64 / f64::from(runs);
             println!("{share} of the lists had a false alarm at level {level}");
-            assert!(share <= most, "{share} of the lists had a false alarm at level {level}");
+            assert!(
+                share <= most,
+                "{share} of the lists had a false alarm at level {level}"
+            );
         }
     }
 
@@ -263,14 +272,17 @@ mod tests {
         let mut random = Seeded(12);
         let (mut found, mut missed, mut false_alarms) = (0, 0, 0);
         for _ in 0..200 {
-            // Sites 8 and 17, with 256 expected samples each, double; 8 is the first 9's heaviest.
+            // The first nine double; the last of them is expected to have 256 samples before and 512 after.
             let marks = compared(&mut random, 100, 9, 2.0, LEVEL);
             found += usize::from(marks[7]);
             missed += usize::from(!marks[7]);
             false_alarms += marks[9..].iter().filter(|moved| **moved).count();
         }
         println!("found {found}, missed {missed}, false alarms {false_alarms}");
-        assert!(found >= 190, "256 samples that become 512 were found in {found} of 200 lists");
+        assert!(
+            found >= 190,
+            "256 samples that become 512 were found in {found} of 200 lists"
+        );
         assert!(false_alarms <= 20, "{false_alarms} false alarms in 200 lists");
     }
 
@@ -281,7 +293,7 @@ mod tests {
             (&[0.02], &[false]),
             (&[0.01], &[true]),
             (&[0.01, 1.0], &[false, false]),
-            // The second alone would fail its own bound; the third carries both.
+            // The first alone would fail its own bound; the third carries it.
             (&[0.0029, 0.004, 0.0074, 0.9], &[true, true, true, false]),
         ];
         for (chances, expected) in cases {
