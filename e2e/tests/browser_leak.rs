@@ -7,6 +7,16 @@ use heaptide_e2e::{Browser, Build, Go, Hub, Sites, heaptide, machine, until};
 
 const RATE_BYTES: u64 = 65_536;
 const LEAK: &str = "main.siteLeak";
+/// The pages that show a report each.
+const PAGES: [&str; 7] = [
+    "Goroutines",
+    "Pauses",
+    "Mappings",
+    "Ledger",
+    "Drift",
+    "Exact",
+    "Doctor",
+];
 
 #[test]
 fn the_leaking_site_is_first_of_the_live_table_in_the_browser() {
@@ -82,6 +92,24 @@ fn the_leaking_site_is_first_of_the_live_table_in_the_browser() {
         browser.until_text(".flame-twin tbody tr", "siteLeak");
         if pictures {
             browser.shots("flame-table");
+        }
+        for page in PAGES {
+            browser.click(&format!("a.rail-link[title^={page}]"));
+            browser.until_text("a.rail-link[aria-current=page]", page);
+            // Tables, or what is off or lacking and a way to change it.
+            browser.until_text("[data-testid=report-table], [data-testid=report-empty]", "");
+            match page {
+                "Drift" => {
+                    browser.until_text(&by_id("report-table"), LEAK);
+                }
+                "Doctor" => {
+                    browser.until_text(&by_id("report-table"), "uprobe");
+                }
+                _ => {}
+            }
+            if pictures {
+                browser.shots(&page.to_lowercase());
+            }
         }
         assert_eq!(browser.complaints(), Vec::<String>::new(), "in the browser's log");
         // Away from the hub before that goes.

@@ -5,6 +5,7 @@
 //! sampled figure seldom has more. Integers do the work: the standard float formatting is not linked into
 //! the wasm module for it.
 
+use heaptide_analysis::report::Unit;
 use heaptide_analysis::views::Figure;
 use heaptide_protocol::session::Method;
 
@@ -147,6 +148,33 @@ pub fn error_of(figure: &Figure) -> String {
         };
     }
     relative_error(half / figure.value.abs())
+}
+
+/// A number of a table. Moments are told from the base's zero.
+pub fn in_unit(base: TimeBase, unit: Unit, value: f64) -> String {
+    if !value.is_finite() {
+        return "unknown".to_owned();
+    }
+    let whole = rounded(value.abs());
+    match unit {
+        Unit::Text | Unit::Count => sign(value, &count(whole)),
+        Unit::Bytes => bytes(value),
+        Unit::BytesPerSecond => bytes_per_s(value),
+        Unit::Nanos => sign(value, &duration(whole)),
+        Unit::Moment => elapsed(base, whole),
+        Unit::Share => percent(value),
+        Unit::Address => format!("{whole:#x}"),
+    }
+}
+
+/// A figure's error as [`error_of`] has it; its interval's ends where a share of the value says little.
+pub fn interval_in(base: TimeBase, unit: Unit, figure: &Figure) -> String {
+    let half = (figure.high - figure.low).abs() / 2.0;
+    if figure.method == Method::Exact || half <= figure.value.abs() / 2.0 {
+        return error_of(figure);
+    }
+    let end = |value| in_unit(base, unit, value);
+    format!("{} to {}", end(figure.low), end(figure.high))
 }
 
 /// `exact`, `sampled, 1 per 512 KiB`, `read from the system`, `computed`.
@@ -437,6 +465,41 @@ mod tests {
             );
         }
         assert_eq!(method(&sampled), "sampled, 1 per 512 KiB");
+    }
+
+    #[test]
+    fn numbers_in_their_units() {
+        for (unit, value, expect) in [
+            (Unit::Count, 12_345.4, "12,345"),
+            (Unit::Count, -3.0, "−3"),
+            (Unit::Bytes, -2048.0, "−2.00 KiB"),
+            (Unit::BytesPerSecond, 2048.0, "2.00 KiB/s"),
+            (Unit::Nanos, 1_234.0, "1.23 µs"),
+            (Unit::Nanos, -1_234.0, "−1.23 µs"),
+            (Unit::Moment, 8_450_000_000.0, "0:03.4"),
+            (Unit::Share, 0.42, "42 %"),
+            (Unit::Address, 824_633_720_832.0, "0xc000000000"),
+            (Unit::Bytes, f64::NAN, "unknown"),
+        ] {
+            assert_eq!(in_unit(BASE, unit, value), expect, "{unit:?} {value}");
+        }
+        let sampled = Method::Sampled { rate_bytes: 512 };
+        for (value, low, high, method, expect) in [
+            (1000.0, 900.0, 1100.0, sampled, "±10 %"),
+            (1000.0, 100.0, 3000.0, sampled, "100 B to 2.93 KiB"),
+            (0.0, 0.0, 2048.0, sampled, "0 B to 2.00 KiB"),
+            (-100.0, -2048.0, 2048.0, sampled, "−2.00 KiB to 2.00 KiB"),
+            (7.0, 7.0, 7.0, Method::Exact, "exact"),
+            (7.0, 7.0, 7.0, Method::Census, "as read"),
+        ] {
+            let figure = Figure {
+                value,
+                low,
+                high,
+                method,
+            };
+            assert_eq!(interval_in(BASE, Unit::Bytes, &figure), expect, "{value}");
+        }
     }
 
     #[test]

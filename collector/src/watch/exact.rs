@@ -74,9 +74,8 @@ impl ExactWindows {
             method: Method::Exact,
             state: match &self.plan {
                 Ok(_) => CapabilityState::Off {
-                    why:
-                        "a policy opens a window: every allocation is counted, and costs 1 to 3 µs more"
-                            .to_owned(),
+                    why: "a policy opens a window: every allocation is counted, and costs 1 to 3 µs more"
+                        .to_owned(),
                 },
                 Err(why) => CapabilityState::Unavailable {
                     why: why.clone(),

@@ -4,7 +4,7 @@ use crate::estimate::Tally;
 use crate::lifetimes::StackTally;
 use crate::order::{rank, ranked};
 use crate::symbols::Symbols;
-use crate::views::{Flame, FlameNode, SiteRow, SiteTable};
+use crate::views::{Flame, FlameNode, SiteRow, SiteTable, StackFrame};
 use heaptide_protocol::FrameId;
 use std::collections::HashMap;
 
@@ -161,17 +161,19 @@ fn pre_order(nodes: &mut [Node], mut roots: Vec<u32>, limit: u32) -> (Vec<u32>, 
     (order, merged)
 }
 
-/// Bytes and objects by call site: the frame nearest to the allocation that isn't the runtime's.
-pub(crate) fn sites(
+/// Function, file and line of a call site.
+pub(crate) type SiteKey = (String, String, u32);
+/// Sums, heaviest stack, number of stacks.
+pub(crate) type SiteSums = (Tally, StackTally, u32);
+
+/// The sums of all, and of each call site, in no order. `stacks` has the heaviest first.
+pub(crate) fn by_site(
     stacks: &[StackTally],
     symbols: &Symbols,
     filter: &str,
-    limit: u32,
-    rate_bytes: u64,
-) -> SiteTable {
+) -> (Tally, Vec<(SiteKey, SiteSums)>) {
     let needle = filter.to_ascii_lowercase();
-    // Site to (sums, heaviest stack, number of stacks).
-    let mut groups: HashMap<(String, String, u32), (Tally, StackTally, u32)> = HashMap::new();
+    let mut groups: HashMap<SiteKey, SiteSums> = HashMap::new();
     let mut total = Tally::default();
     for entry in stacks {
         let frames = symbols.stack(entry.stack, entry.generation);
@@ -189,7 +191,28 @@ pub(crate) fn sites(
         group.0 = group.0.plus(&entry.tally);
         group.2 += 1;
     }
-    let groups: Vec<_> = groups.into_iter().collect();
+    (total, groups.into_iter().collect())
+}
+
+/// As much of a stack as a person reads, leaf first.
+pub(crate) fn frames_shown(entry: &StackTally, symbols: &Symbols) -> Vec<StackFrame> {
+    symbols
+        .stack(entry.stack, entry.generation)
+        .iter()
+        .take(MAX_STACK_FRAMES_SHOWN)
+        .map(|frame| symbols.describe(*frame, entry.generation))
+        .collect()
+}
+
+/// Bytes and objects by call site: the frame nearest to the allocation that isn't the runtime's.
+pub(crate) fn sites(
+    stacks: &[StackTally],
+    symbols: &Symbols,
+    filter: &str,
+    limit: u32,
+    rate_bytes: u64,
+) -> SiteTable {
+    let (total, groups) = by_site(stacks, symbols, filter);
     let order = ranked(groups.len(), &|a, b| {
         let ((a_key, (a, ..)), (b_key, (b, ..))) = (&groups[a], &groups[b]);
         b.bytes
@@ -216,12 +239,7 @@ pub(crate) fn sites(
                 objects: tally.objects_figure(),
                 samples: tally.samples.unsigned_abs(),
                 share: tally.bytes.estimate / whole,
-                heaviest_stack: symbols
-                    .stack(heaviest.stack, heaviest.generation)
-                    .iter()
-                    .take(MAX_STACK_FRAMES_SHOWN)
-                    .map(|frame| symbols.describe(*frame, heaviest.generation))
-                    .collect(),
+                heaviest_stack: frames_shown(heaviest, symbols),
                 stacks: *stack_count,
             },
         )

@@ -13,6 +13,8 @@ pub mod order;
 pub mod parity;
 pub mod report;
 mod samples;
+#[cfg(test)]
+mod seeded;
 mod session;
 mod symbols;
 mod timeline;

@@ -457,6 +457,13 @@ impl Session {
         (window, now.since(&before))
     }
 
+    /// Whether frames of this time are missing.
+    pub(crate) fn has_gap(&self, from_ns: u64, to_ns: u64) -> bool {
+        self.gaps
+            .iter()
+            .any(|gap| gap.from_ns < to_ns && gap.to_ns > from_ns)
+    }
+
     pub(crate) fn sampling_rate_bytes(&self) -> u64 {
         self.gauges.get(&Gauge::SAMPLING_RATE_BYTES).copied().unwrap_or(0)
     }

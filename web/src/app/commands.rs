@@ -1,13 +1,15 @@
-//! One registry of keyboard commands: it feeds both the keys and the sheet that lists them.
+//! One registry of commands: it feeds the keys, the sheet that lists them, and the rail's links to pages.
 //!
 //! Keys are physical places (`KeyboardEvent.code`) except `?` and `/`, which are looked for by what they
 //! type. In a text field only Escape works.
 
+use crate::url::Tab;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     Fleet,
-    Live,
-    Flame,
+    /// A page of the session.
+    Tab(Tab),
     Pause,
     Filter,
     Sampling,
@@ -35,10 +37,41 @@ pub struct Entry {
     pub what: &'static str,
 }
 
-pub const COMMANDS: [Entry; 8] = [
+pub const COMMANDS: [Entry; 15] = [
     entry(Command::Fleet, "1", "Fleet: all sessions"),
-    entry(Command::Live, "2", "Live figures of the session"),
-    entry(Command::Flame, "3", "Flame graph of the session"),
+    entry(Command::Tab(Tab::Live), "2", "Live figures of the session"),
+    entry(Command::Tab(Tab::Flame), "3", "Flame graph of the session"),
+    entry(
+        Command::Tab(Tab::Goroutines),
+        "4",
+        "Goroutines: who made them, where they wait",
+    ),
+    entry(Command::Tab(Tab::Pauses), "5", "Collections and pauses"),
+    entry(
+        Command::Tab(Tab::Mappings),
+        "6",
+        "Mappings, huge pages, page faults",
+    ),
+    entry(
+        Command::Tab(Tab::Ledger),
+        "7",
+        "Ledger: what each resident page is for",
+    ),
+    entry(
+        Command::Tab(Tab::Drift),
+        "8",
+        "Drift: call sites that moved by more than noise",
+    ),
+    entry(
+        Command::Tab(Tab::Exact),
+        "9",
+        "Exact windows, and how the sources agree",
+    ),
+    entry(
+        Command::Tab(Tab::Doctor),
+        "0",
+        "Doctor: what can be observed here, and why not",
+    ),
     entry(Command::Pause, "Space", "Pause, or follow again"),
     entry(Command::Filter, "/", "Filter by function or file"),
     entry(Command::Sampling, "Q", "Open or close the sampling panel"),
@@ -61,13 +94,16 @@ pub fn command_for(press: Press<'_>) -> Option<Command> {
     match (press.key, press.code) {
         ("?", _) => Some(Command::Sheet),
         ("/", _) => Some(Command::Filter),
-        (_, "Digit1" | "Numpad1") => Some(Command::Fleet),
-        (_, "Digit2" | "Numpad2") => Some(Command::Live),
-        (_, "Digit3" | "Numpad3") => Some(Command::Flame),
         (_, "Space") if !press.on_control => Some(Command::Pause),
         (_, "KeyQ") => Some(Command::Sampling),
         (_, "Escape") => Some(Command::Clear),
-        _ => None,
+        (_, code) => {
+            let digit = code
+                .strip_prefix("Digit")
+                .or_else(|| code.strip_prefix("Numpad"))?;
+            let page = COMMANDS.iter().find(|entry| entry.key == digit)?;
+            Some(page.command)
+        }
     }
 }
 
@@ -87,8 +123,12 @@ mod tests {
     fn keys_work_outside_of_text_only() {
         let cases = [
             ("Digit1", "1", Some(Command::Fleet)),
-            ("Digit2", "2", Some(Command::Live)),
-            ("Digit3", "3", Some(Command::Flame)),
+            ("Digit2", "2", Some(Command::Tab(Tab::Live))),
+            ("Digit3", "3", Some(Command::Tab(Tab::Flame))),
+            ("Numpad8", "8", Some(Command::Tab(Tab::Drift))),
+            ("Digit0", "0", Some(Command::Tab(Tab::Doctor))),
+            ("NumpadEnter", "Enter", None),
+            ("Digit", "", None),
             ("Space", " ", Some(Command::Pause)),
             ("Slash", "/", Some(Command::Filter)),
             ("Digit7", "/", Some(Command::Filter)),
@@ -119,6 +159,14 @@ mod tests {
             ..PLAIN
         };
         assert_eq!(command_for(on_button), None);
+    }
+
+    #[test]
+    fn every_page_has_a_key() {
+        for tab in Tab::ALL {
+            let entry = COMMANDS.iter().find(|entry| entry.command == Command::Tab(tab));
+            assert!(entry.is_some_and(|entry| entry.key.len() == 1), "{tab:?}");
+        }
     }
 
     #[test]

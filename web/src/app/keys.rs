@@ -3,7 +3,7 @@
 use super::commands::{COMMANDS, Command, Press, command_for};
 use crate::store::Store;
 use crate::ui::icon;
-use crate::url::{Place, Tab};
+use crate::url::Place;
 use leptos::html::Dialog;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
@@ -104,17 +104,10 @@ fn is_control(element: &Element) -> bool {
 fn run(command: Command, store: Store, sheet: Sheet, focus: Option<Element>) -> bool {
     match command {
         Command::Fleet => store.go(Place::fleet()),
-        Command::Live | Command::Flame => {
-            let tab = if command == Command::Live {
-                Tab::Live
-            } else {
-                Tab::Flame
-            };
-            match store.sibling(tab) {
-                Some(place) => store.go(place),
-                None => return false,
-            }
-        }
+        Command::Tab(tab) => match store.sibling(tab) {
+            Some(place) => store.go(place),
+            None => return false,
+        },
         Command::Pause if in_session(store) => store.toggle_pause(),
         Command::Sampling if in_session(store) => {
             store.look(|view| view.sampling_open = !view.sampling_open);

@@ -1,10 +1,11 @@
 //! Mounts the app: rail, top bar, the page for the place, and what hangs over it.
 
+use super::commands::{COMMANDS, Command};
 use super::keys::{KeySheet, listen_to_keys};
 use super::status::{ConnectionPill, LossBadge, Notices};
 use super::theme::ThemeSwitch;
 use super::{history, keys::Sheet};
-use crate::pages::{FlamePage, FleetPage, LivePage, UnknownPage, service_name};
+use crate::pages::{FlamePage, FleetPage, LivePage, UnknownPage, report_page, service_name};
 use crate::sampling::SamplingPanel;
 use crate::store::Store;
 use crate::ui::{click, icon, maybe, part, text};
@@ -44,6 +45,7 @@ fn Shell(store: Store, sheet: Sheet) -> impl IntoView {
             Page::Fleet => view! { <FleetPage store/> }.into_any(),
             Page::Session { tab: Tab::Live, .. } => view! { <LivePage store/> }.into_any(),
             Page::Session { tab: Tab::Flame, .. } => view! { <FlamePage store/> }.into_any(),
+            Page::Session { tab, .. } => report_page(store, tab),
             Page::Unknown { path } => view! { <UnknownPage path/> }.into_any(),
         }
     };
@@ -89,42 +91,50 @@ fn Shell(store: Store, sheet: Sheet) -> impl IntoView {
 
 #[component]
 fn Rail(store: Store) -> impl IntoView {
-    // `None` is the fleet.
-    let link = move |name: &'static str, label: &'static str, key: &'static str, tab: Option<Tab>| {
-        let href = move || match tab {
-            None => Some(Place::fleet().href()),
-            Some(tab) => store.sibling(tab).map(|place| place.href()),
-        };
-        let here = move || {
-            let is = store.place.with(|place| match &place.page {
-                Page::Fleet => tab.is_none(),
-                Page::Session { tab: shown, .. } => tab == Some(*shown),
-                Page::Unknown { .. } => false,
-            });
-            is.then(|| "page".to_owned())
-        };
-        view! {
-            <a
-                class="rail-link"
-                href=maybe(href)
-                aria-current=maybe(here)
-                aria-disabled=maybe(move || href().is_none().then(|| "true".to_owned()))
-                title=format!("{label} ({key})")
-            >
-                <span class="rail-icon">{icon(name)}</span>
-                <span class="rail-text">{label}</span>
-            </a>
-        }
-        .into_any()
-    };
+    let links: Vec<AnyView> = COMMANDS
+        .iter()
+        .filter_map(|entry| match entry.command {
+            Command::Fleet => Some(rail_link(store, None, entry.key)),
+            Command::Tab(tab) => Some(rail_link(store, Some(tab), entry.key)),
+            _ => None,
+        })
+        .collect();
     view! {
         <nav class="rail" aria-label="Pages">
             <a class="rail-brand" href="/" aria-label="Heaptide: all sessions">{icon("logo")}</a>
-            {link("fleet", "Fleet", "1", None)}
-            {link("live", "Live", "2", Some(Tab::Live))}
-            {link("flame", "Flame", "3", Some(Tab::Flame))}
+            {links}
         </nav>
     }
+}
+
+/// `None` is the fleet.
+fn rail_link(store: Store, tab: Option<Tab>, key: &str) -> AnyView {
+    let (name, label) = tab.map_or(("fleet", "Fleet"), |tab| (tab.key(), tab.label()));
+    let href = move || match tab {
+        None => Some(Place::fleet().href()),
+        Some(tab) => store.sibling(tab).map(|place| place.href()),
+    };
+    let here = move || {
+        let is = store.place.with(|place| match &place.page {
+            Page::Fleet => tab.is_none(),
+            Page::Session { tab: shown, .. } => tab == Some(*shown),
+            Page::Unknown { .. } => false,
+        });
+        is.then(|| "page".to_owned())
+    };
+    view! {
+        <a
+            class="rail-link"
+            href=maybe(href)
+            aria-current=maybe(here)
+            aria-disabled=maybe(move || href().is_none().then(|| "true".to_owned()))
+            title=format!("{label} ({key})")
+        >
+            <span class="rail-icon">{icon(name)}</span>
+            <span class="rail-text">{label}</span>
+        </a>
+    }
+    .into_any()
 }
 
 /// The session's name and where it runs, or the product's name.
@@ -146,6 +156,7 @@ fn title(store: Store) -> String {
     let name = match store.place.with(|place| place.page.clone()) {
         Page::Session { tab: Tab::Live, .. } => heading(store).0,
         Page::Session { tab: Tab::Flame, .. } => format!("{}: flame graph", heading(store).0),
+        Page::Session { tab, .. } => format!("{}: {}", heading(store).0, tab.key()),
         Page::Fleet => "Fleet".to_owned(),
         Page::Unknown { .. } => "Not found".to_owned(),
     };

@@ -1,7 +1,7 @@
 //! One session, now: headline figures, timeline, where the memory comes from, what is seen and what is lost.
 
 use super::about::AboutView;
-use super::capabilities::CapabilitiesPanel;
+use super::capabilities::capability_list;
 use super::controls::{filter_box, pause_button, range_picker, time_base, window_chip};
 use super::figures::Figures;
 use super::loss_panel::LossPanel;
@@ -34,7 +34,7 @@ pub(crate) fn LivePage(store: Store) -> impl IntoView {
             <SitesPanel store/>
             <div class="columns">
                 <LossPanel store/>
-                <CapabilitiesPanel store/>
+                {capability_list(store, None)}
             </div>
             <AboutView store/>
         </div>

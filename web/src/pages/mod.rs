@@ -1,6 +1,7 @@
 //! What each address shows.
 
 mod explain;
+mod lacks;
 mod losses;
 mod naming;
 
@@ -21,11 +22,16 @@ mod live;
 #[cfg(target_arch = "wasm32")]
 mod loss_panel;
 #[cfg(target_arch = "wasm32")]
+mod report;
+#[cfg(target_arch = "wasm32")]
 mod sites;
 
 pub use explain::{Explained, FIGURES, explain};
+pub use lacks::{class_of, why_lacking};
 pub use losses::{LossLine, flaw_lines, loss_lines};
 pub use naming::{class_name, drop_words, flaw_words, hop_name, metric_name, metric_words, service_name};
 
 #[cfg(target_arch = "wasm32")]
-pub(crate) use self::{flame::FlamePage, fleet::FleetPage, live::LivePage, live::UnknownPage};
+pub(crate) use self::{
+    flame::FlamePage, fleet::FleetPage, live::LivePage, live::UnknownPage, report::report_page,
+};

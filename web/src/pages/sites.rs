@@ -147,7 +147,7 @@ fn line(store: Store, index: usize) -> AnyView {
     .into_any()
 }
 
-fn frame_line(frame: &StackFrame) -> AnyView {
+pub(super) fn frame_line(frame: &StackFrame) -> AnyView {
     let inlined = if frame.inlined { " inlined" } else { "" };
     let place = match frame.file.as_str() {
         "" => String::new(),

@@ -1,7 +1,8 @@
 //! A policy being edited, and how two policies differ in words.
 
 use super::amount::amount;
-use heaptide_policy::Policy;
+use super::sources::{SOURCES, next_exact};
+use heaptide_policy::{ExactRequest, Policy};
 
 /// The steps of the rate control: powers of two from 512 B to 8 MiB.
 pub const MIN_STEP: u32 = 9;
@@ -50,6 +51,19 @@ impl Draft {
         self.edited.sampling_rate_bytes = Some(1 << step.clamp(MIN_STEP, MAX_STEP));
     }
 
+    pub fn counts_everything(&self) -> bool {
+        self.edited.exact != self.base.exact
+    }
+
+    /// Asks for a window in which every allocation is counted, or no longer.
+    pub fn count_everything(&mut self, on: bool) {
+        self.edited.exact = if on {
+            Some(next_exact(&self.base))
+        } else {
+            self.base.exact
+        };
+    }
+
     /// What is wrong with the draft, before the hub is asked.
     pub fn problem(&self) -> Option<String> {
         if let Err(error) = self.edited.validate() {
@@ -88,13 +102,19 @@ impl Draft {
         carry!(
             sampling_rate_bytes,
             allow_rate_write,
-            sources.sampled_heap,
-            sources.gc,
-            sources.mappings,
             tiers.always_from_bytes,
             tiers.hashed_from_bytes,
             tiers.hashed_percent
         );
+        for switch in SOURCES {
+            let on = (switch.get)(&mine.sources);
+            if on != (switch.get)(&old.sources) {
+                (switch.set)(&mut next.sources, on);
+            }
+        }
+        if mine.exact != old.exact {
+            next.exact = Some(next_exact(current));
+        }
         *self = Self {
             base: current.clone(),
             edited: next,
@@ -110,28 +130,18 @@ pub fn changes(from: &Policy, to: &Policy) -> Vec<Change> {
         None => "the program's own".to_owned(),
     };
     let row = |field, from, to| Change { field, from, to };
-    let all = [
+    let exact = |request: &Option<ExactRequest>| match request {
+        Some(request) => format!("window {}, {} s", request.number, request.seconds),
+        None => "never".to_owned(),
+    };
+    let mut all = vec![
         row("Sampling rate", rate(from), rate(to)),
         row(
             "Write to the program",
             on_off(from.allow_rate_write),
             on_off(to.allow_rate_write),
         ),
-        row(
-            "Heap samples",
-            on_off(from.sources.sampled_heap),
-            on_off(to.sources.sampled_heap),
-        ),
-        row(
-            "Collections and pauses",
-            on_off(from.sources.gc),
-            on_off(to.sources.gc),
-        ),
-        row(
-            "Mappings",
-            on_off(from.sources.mappings),
-            on_off(to.sources.mappings),
-        ),
+        row("Count everything", exact(&from.exact), exact(&to.exact)),
         row(
             "Every allocation from",
             amount(from.tiers.always_from_bytes),
@@ -148,6 +158,10 @@ pub fn changes(from: &Policy, to: &Policy) -> Vec<Change> {
             format!("{} %", to.tiers.hashed_percent),
         ),
     ];
+    all.extend(SOURCES.iter().map(|switch| {
+        let word = |policy: &Policy| on_off((switch.get)(&policy.sources));
+        row(switch.field, word(from), word(to))
+    }));
     all.into_iter()
         .filter(|change| change.from != change.to)
         .collect()
@@ -199,11 +213,28 @@ mod tests {
     }
 
     #[test]
+    fn counting_everything_is_proposed_once_and_can_be_taken_back() {
+        let mut draft = Draft::new(Policy::default());
+        draft.count_everything(true);
+        assert!(draft.counts_everything() && draft.is_changed());
+        assert_eq!(draft.edited.exact.map(|window| window.number), Some(1));
+        let words = changes(&draft.base, &draft.edited);
+        assert_eq!(words.len(), 1);
+        assert_eq!(
+            (words[0].from.as_str(), words[0].to.as_str()),
+            ("never", "window 1, 5 s")
+        );
+        draft.count_everything(false);
+        assert!(!draft.is_changed());
+    }
+
+    #[test]
     fn differences_are_named() {
         let to = policy(|p| {
             p.revision = 9;
             p.sampling_rate_bytes = Some(65_536);
             p.sources.gc = false;
+            p.sources.page_faults_one_in = 7;
             p.tiers.hashed_percent = 20;
         });
         let got: Vec<String> = changes(&Policy::default(), &to)
@@ -214,8 +245,9 @@ mod tests {
             got,
             [
                 "Sampling rate: the program's own to 64 KiB",
-                "Collections and pauses: on to off",
                 "How many of those: 15 % to 20 %",
+                "Collections and pauses: on to off",
+                "Page faults: off to on",
             ]
         );
     }
@@ -225,10 +257,14 @@ mod tests {
         let mut draft = Draft::new(Policy::default());
         draft.set_step(16);
         draft.edited.sources.mappings = false;
+        draft.edited.sources.ledger_ms = 0;
+        draft.count_everything(true);
         let theirs = policy(|p| {
             p.revision = 4;
             p.sampling_rate_bytes = Some(1 << 20);
             p.sources.gc = false;
+            p.sources.goroutine_census_ms = 700;
+            p.exact = Some(next_exact(p));
         });
         let conflicts = draft.conflicts(&theirs);
         assert_eq!(
@@ -240,6 +276,9 @@ mod tests {
         assert_eq!(draft.edited.revision, 4);
         assert_eq!(draft.edited.sampling_rate_bytes, Some(65_536));
         assert!(!draft.edited.sources.gc && !draft.edited.sources.mappings);
+        assert_eq!(draft.edited.sources.goroutine_census_ms, 700);
+        assert_eq!(draft.edited.sources.ledger_ms, 0);
+        assert_eq!(draft.edited.exact.map(|window| window.number), Some(2));
         assert!(draft.conflicts(&theirs).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! The panel: the rate in force, a draft of a change with what it would mean, and what became of the last.
 
 use super::draft::{Draft, MAX_STEP, MIN_STEP, changes};
-use super::{Standing, amount, consequence, rate_lock, standing};
+use super::{SOURCES, Standing, amount, consequence, rate_lock, standing};
 use crate::format;
 use crate::store::Store;
 use crate::ui::{click, flag, icon, input, maybe, nothing, part, text};
@@ -75,6 +75,7 @@ fn drawer(store: Store) -> AnyView {
                     {text(words)}
                 </p>
                 {rate_field(desk)}
+                {exact_field(desk)}
                 {sources_field(desk)}
                 {tiers_field(desk)}
                 {review(desk)}
@@ -274,28 +275,61 @@ fn rate_field(desk: Desk) -> AnyView {
     .into_any()
 }
 
+fn ended(desk: Desk) -> bool {
+    desk.store
+        .with_row(|row| row.summary.state == SessionState::Ended)
+        != Some(false)
+}
+
 fn sources_field(desk: Desk) -> AnyView {
-    let ended = move || {
-        desk.store
-            .with_row(|row| row.summary.state == SessionState::Ended)
-            != Some(false)
-    };
-    let source = move |id: &'static str, label: &'static str, pick: fn(&mut Policy) -> &mut bool| {
-        switch(
-            id,
-            label,
-            move || desk.read(|draft| *pick(&mut draft.edited.clone())) == Some(true),
-            move |on| desk.edit(|draft| *pick(&mut draft.edited) = on),
-        )
+    let switches: Vec<AnyView> = SOURCES
+        .iter()
+        .map(|source| {
+            let toggle = switch(
+                source.id,
+                source.label,
+                move || desk.read(|draft| (source.get)(&draft.edited.sources)) == Some(true),
+                move |on| desk.edit(|draft| (source.set)(&mut draft.edited.sources, on)),
+            );
+            view! { {toggle}<p class="field-hint field-hint-in">{source.hint}</p> }.into_any()
+        })
+        .collect();
+    view! {
+        <fieldset class="field" disabled=flag(move || ended(desk))>
+            <legend class="field-label">"What is observed"</legend>
+            {switches}
+        </fieldset>
+    }
+    .into_any()
+}
+
+/// The dear one, which ends by itself.
+fn exact_field(desk: Desk) -> AnyView {
+    let asked = move || desk.read(Draft::counts_everything) == Some(true);
+    let last = move || match desk.read(|draft| draft.base.exact).flatten() {
+        Some(window) => format!("Asked for last: window {}.", window.number),
+        None => String::new(),
     };
     view! {
-        <fieldset class="field" disabled=flag(ended)>
-            <legend class="field-label">"What is observed"</legend>
-            {source("source-heap", "Heap samples: allocations and frees", |policy| &mut policy.sources.sampled_heap)}
-            {source("source-gc", "Collections and stop-the-world pauses", |policy| &mut policy.sources.gc)}
-            {source("source-mappings", "Mappings of the process (mmap and its kin)", |policy| {
-                &mut policy.sources.mappings
-            })}
+        <fieldset class="field" disabled=flag(move || ended(desk))>
+            <legend class="field-label">"Exact window"</legend>
+            <button
+                class="btn"
+                type="button"
+                data-testid="count-everything"
+                aria-pressed=text(move || asked().to_string())
+                on:click=click(move |_| {
+                    let on = !untrack(asked);
+                    desk.edit(|draft| draft.count_everything(on));
+                })
+            >
+                "Count everything for 5 s…"
+            </button>
+            <p class="field-hint">
+                "Each allocation then costs the program 1 to 5 µs, which can slow one that allocates much by a \
+                 factor of 20. It ends after its time, or as soon as it takes half of a core. "
+                {text(last)}
+            </p>
         </fieldset>
     }
     .into_any()

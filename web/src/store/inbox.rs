@@ -3,6 +3,7 @@
 use super::latency::Latency;
 use super::outbox::Outbox;
 use super::{Live, Store};
+use crate::url::Tab;
 use crate::worker::{Extra, Show, ToPage, ToWorker, ViewUpdate};
 use leptos::prelude::*;
 use std::cell::RefCell;
@@ -33,6 +34,7 @@ pub(crate) fn start(worker: &Worker) -> Store {
         timeline: Live::new(None),
         sites: Live::new(None),
         flame: Live::new(None),
+        tables: Live::new((Tab::Live, Vec::new())),
         progress: Live::new(Default::default()),
         damage: Live::new(Default::default()),
         notices: Live::new(Vec::new()),
@@ -66,6 +68,7 @@ fn ask_for_what_is_shown(store: Store) {
             store.timeline.set(None);
             store.sites.set(None);
             store.flame.set(None);
+            store.tables.set((Tab::Live, Vec::new()));
             store.progress.set(Default::default());
             store.draft.set(None);
             store.proposed.set(None);
@@ -87,9 +90,9 @@ fn question(store: Store) -> Show {
         selection: place.view.selection,
         timeline_points: points,
         extra: match place.tab() {
-            Some(crate::url::Tab::Live) => Extra::Sites,
-            Some(crate::url::Tab::Flame) => Extra::Flame,
-            None => Extra::None,
+            Some(Tab::Live) => Extra::Sites,
+            Some(Tab::Flame) => Extra::Flame,
+            tab => tab.and_then(Tab::report).map_or(Extra::None, Extra::Report),
         },
         metric: Some(place.view.metric.0),
         filter: place.view.filter.clone(),
@@ -143,6 +146,7 @@ fn merge(old: ViewUpdate, mut new: Box<ViewUpdate>) -> Box<ViewUpdate> {
         new.timeline = new.timeline.or(old.timeline);
         new.sites = new.sites.or(old.sites);
         new.flame = new.flame.or(old.flame);
+        new.report = new.report.or(old.report);
     }
     new
 }
@@ -176,6 +180,11 @@ fn put(store: Store, batch: Pending, latency: &Rc<RefCell<Latency>>) {
     }
     if let Some(flame) = update.flame {
         store.flame.set(Some(Arc::new(flame)));
+    }
+    if let Some(report) = update.report
+        && let Some(tab) = Tab::ALL.into_iter().find(|tab| tab.report() == Some(report.kind))
+    {
+        store.tables.set((tab, report.tables));
     }
     let follows = store.place.peek(|place| place.view.at_ns.is_none());
     if let (Some(newest_ns), Some(clock), true, true) = (

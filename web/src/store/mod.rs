@@ -16,6 +16,7 @@ use crate::net::LinkState;
 use crate::sampling::Draft;
 use crate::url::{Page, Place, Tab, ViewState};
 use crate::worker::{Damage, FleetRow, Progress, ToWorker};
+use heaptide_analysis::report::Table;
 use heaptide_analysis::views::{Flame, Headline, SiteTable, Timeline};
 use heaptide_protocol::session::Clock;
 use leptos::prelude::*;
@@ -36,6 +37,8 @@ pub(crate) struct Store {
     pub(crate) timeline: Live<Option<Arc<Timeline>>>,
     pub(crate) sites: Live<Option<SiteTable>>,
     pub(crate) flame: Live<Option<Arc<Flame>>>,
+    /// Of the page that they were made for.
+    pub(crate) tables: Live<(Tab, Vec<Table>)>,
     pub(crate) progress: Live<Progress>,
     pub(crate) damage: Live<Damage>,
     pub(crate) notices: Live<Vec<String>>,

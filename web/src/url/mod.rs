@@ -9,6 +9,7 @@ mod view;
 
 pub use view::{FleetSort, METRICS, MetricChoice, Range, VIEW_VERSION, ViewState, metric_key};
 
+use heaptide_analysis::report::ReportKind;
 use heaptide_protocol::SessionId;
 use percent::{decode, encode};
 
@@ -38,6 +39,70 @@ pub enum Tab {
     #[default]
     Live,
     Flame,
+    Goroutines,
+    Pauses,
+    Mappings,
+    Ledger,
+    Drift,
+    Exact,
+    /// What can be observed here, and what can't and why.
+    Doctor,
+}
+
+impl Tab {
+    pub const ALL: [Self; 9] = [
+        Self::Live,
+        Self::Flame,
+        Self::Goroutines,
+        Self::Pauses,
+        Self::Mappings,
+        Self::Ledger,
+        Self::Drift,
+        Self::Exact,
+        Self::Doctor,
+    ];
+
+    /// The last part of the path (the first tab has none), and the name of its symbol.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Flame => "flame",
+            Self::Goroutines => "goroutines",
+            Self::Pauses => "pauses",
+            Self::Mappings => "mappings",
+            Self::Ledger => "ledger",
+            Self::Drift => "drift",
+            Self::Exact => "exact",
+            Self::Doctor => "doctor",
+        }
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Live => "Live",
+            Self::Flame => "Flame",
+            Self::Goroutines => "Goroutines",
+            Self::Pauses => "Pauses",
+            Self::Mappings => "Mappings",
+            Self::Ledger => "Ledger",
+            Self::Drift => "Drift",
+            Self::Exact => "Exact",
+            Self::Doctor => "Doctor",
+        }
+    }
+
+    /// The report that the tab shows, if it shows one.
+    pub fn report(self) -> Option<ReportKind> {
+        Some(match self {
+            Self::Live | Self::Flame | Self::Doctor => return None,
+            Self::Goroutines => ReportKind::Goroutines,
+            Self::Pauses => ReportKind::Pauses,
+            Self::Mappings => ReportKind::Mappings,
+            Self::Ledger => ReportKind::Ledger,
+            Self::Drift => ReportKind::Drift,
+            Self::Exact => ReportKind::Exact,
+        })
+    }
 }
 
 /// A parsed address, with what was wrong about it.
@@ -126,12 +191,17 @@ impl Page {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         match parts.as_slice() {
             [] => Self::Fleet,
-            ["s", id] => id
-                .parse()
-                .map_or_else(|_| unknown(), |id| Self::Session { id, tab: Tab::Live }),
-            ["s", id, "flame"] => id
-                .parse()
-                .map_or_else(|_| unknown(), |id| Self::Session { id, tab: Tab::Flame }),
+            ["s", id, rest @ ..] => {
+                let tab = match rest {
+                    [] => Some(Tab::Live),
+                    [key] => Tab::ALL[1..].iter().copied().find(|tab| tab.key() == *key),
+                    _ => None,
+                };
+                match (id.parse(), tab) {
+                    (Ok(id), Some(tab)) => Self::Session { id, tab },
+                    _ => unknown(),
+                }
+            }
             _ => unknown(),
         }
     }
@@ -140,7 +210,7 @@ impl Page {
         match self {
             Self::Fleet => "/".to_owned(),
             Self::Session { id, tab: Tab::Live } => format!("/s/{id}"),
-            Self::Session { id, tab: Tab::Flame } => format!("/s/{id}/flame"),
+            Self::Session { id, tab } => format!("/s/{id}/{}", tab.key()),
             Self::Unknown { path } => path.clone(),
         }
     }

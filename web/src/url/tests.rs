@@ -40,6 +40,39 @@ fn golden_links_of_version_1() {
             }),
         ),
         (
+            "/s/00112233445566778899aabbccddeeff/goroutines",
+            place(Tab::Goroutines, |_| {}),
+        ),
+        (
+            "/s/00112233445566778899aabbccddeeff/pauses?v=1&t0=1&t1=2000000000",
+            place(Tab::Pauses, |view| {
+                view.selection = Some(Window {
+                    from_ns: 1,
+                    to_ns: 2_000_000_000,
+                });
+            }),
+        ),
+        (
+            "/s/00112233445566778899aabbccddeeff/mappings?v=1&f=libc",
+            place(Tab::Mappings, |view| view.filter = "libc".into()),
+        ),
+        (
+            "/s/00112233445566778899aabbccddeeff/ledger?v=1&at=7",
+            place(Tab::Ledger, |view| view.at_ns = Some(7)),
+        ),
+        (
+            "/s/00112233445566778899aabbccddeeff/drift?v=1&r=30m",
+            place(Tab::Drift, |view| view.range = Range::HalfHour),
+        ),
+        (
+            "/s/00112233445566778899aabbccddeeff/exact?v=1&panel=sampling",
+            place(Tab::Exact, |view| view.sampling_open = true),
+        ),
+        (
+            "/s/00112233445566778899aabbccddeeff/doctor",
+            place(Tab::Doctor, |_| {}),
+        ),
+        (
             "/?v=1&sort=rss",
             Place {
                 page: Page::Fleet,
@@ -112,6 +145,8 @@ fn unknown_paths_and_foreign_keys() {
         "/s/12",
         "/s/00112233445566778899aabbccddeeff/x",
         "/s/é",
+        "/s/00112233445566778899aabbccddeeff/live",
+        "/s/00112233445566778899aabbccddeeff/drift/x",
     ] {
         let opened = Place::open(path, "utm_source=mail");
         assert_eq!(opened.place.page, Page::Unknown { path: path.into() });

@@ -175,6 +175,7 @@ impl Core {
             timeline: None,
             sites: None,
             flame: None,
+            report: None,
         };
         if self
             .views

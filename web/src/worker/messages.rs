@@ -3,6 +3,7 @@
 use super::fleet::FleetRow;
 use crate::net::LinkState;
 use crate::url::Range;
+use heaptide_analysis::report::{Report, ReportKind};
 use heaptide_analysis::views::{Flame, Headline, Metric, SiteTable, Timeline, Window};
 use heaptide_policy::Policy;
 use heaptide_protocol::SessionId;
@@ -49,6 +50,7 @@ pub enum Extra {
     None,
     Sites,
     Flame,
+    Report(ReportKind),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +72,7 @@ pub struct ViewUpdate {
     pub timeline: Option<Timeline>,
     pub sites: Option<SiteTable>,
     pub flame: Option<Flame>,
+    pub report: Option<Report>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use super::messages::{Extra, Show, ViewUpdate};
 use heaptide_analysis::Session;
+use heaptide_analysis::report::ReportQuery;
 use heaptide_analysis::views::{Headline, Metric, ProfileQuery, TimelineQuery, Window};
 use heaptide_protocol::SessionId;
 
@@ -10,9 +11,11 @@ const SHARE: f64 = 5.0;
 const HEADLINE_MS: f64 = 50.0;
 const SITES_MS: f64 = 200.0;
 const FLAME_MS: f64 = 500.0;
+const REPORT_MS: f64 = 500.0;
 /// While the stored past is being read, the picture is a courtesy.
 const REPLAY_MS: f64 = 250.0;
 const MAX_SITES: u32 = 100;
+const MAX_ROWS: u32 = 200;
 const MAX_NODES: u32 = 4_000;
 const MAX_POINTS: u32 = 2_000;
 
@@ -55,6 +58,7 @@ pub(super) struct Views {
     headline: Due,
     sites: Due,
     flame: Due,
+    report: Due,
 }
 
 impl Default for Views {
@@ -64,6 +68,7 @@ impl Default for Views {
             headline: Due::new(HEADLINE_MS),
             sites: Due::new(SITES_MS),
             flame: Due::new(FLAME_MS),
+            report: Due::new(REPORT_MS),
         }
     }
 }
@@ -86,7 +91,12 @@ impl Views {
     }
 
     fn all_stale(&mut self) {
-        for due in [&mut self.headline, &mut self.sites, &mut self.flame] {
+        for due in [
+            &mut self.headline,
+            &mut self.sites,
+            &mut self.flame,
+            &mut self.report,
+        ] {
             due.stale = true;
         }
     }
@@ -148,6 +158,16 @@ impl Views {
                     update.flame = Some(data.flame(&query(MAX_NODES)));
                     self.flame.done(began_ms, now_ms(), replaying);
                 }
+                // What is about a span of time is asked of what is on screen.
+                Extra::Report(kind) => {
+                    update.report = Some(data.report(&ReportQuery {
+                        kind,
+                        window: self.show.selection.unwrap_or(range),
+                        filter: self.show.filter.clone(),
+                        limit: MAX_ROWS,
+                    }));
+                    self.report.done(began_ms, now_ms(), replaying);
+                }
             }
         }
         true
@@ -158,6 +178,7 @@ impl Views {
             Extra::None => None,
             Extra::Sites => Some(&self.sites),
             Extra::Flame => Some(&self.flame),
+            Extra::Report(_) => Some(&self.report),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Turns the console's wasm module and static files into what the one binary embeds.
 //!
-//! `wasm-bindgen` makes the JavaScript side ([`bindgen`]), every file but `index.html` gets a name with a
-//! hash of its contents ([`names`]), everything is compressed with brotli at its highest level
+//! `wasm-bindgen` makes the JavaScript side ([`bindgen`]), both sides are freed of what only costs
+//! ([`slim`]), like functions are put side by side ([`order`]), every file but `index.html` gets a name with
+//! a hash of its contents ([`names`]), everything is compressed with brotli at its highest level
 //! ([`compress`]), and a manifest says what there is ([`manifest`]). A crate of its own, apart from
 //! `xtask`, because these dependencies are heavy and only some commands need them. It leaves out
-//! `wasm-opt`: 2 % after compression isn't worth a tool that every machine would have to install.
+//! `wasm-opt`: version 108 makes the module 14 % smaller and what brotli makes of it 4 % larger.
 
 #![expect(
     clippy::print_stdout,
@@ -16,7 +17,9 @@ mod bindgen;
 mod compress;
 mod manifest;
 mod names;
+mod order;
 mod size;
+mod slim;
 mod wasm_test;
 
 use std::fs;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::url::Range;
 use crate::worker::messages::Extra;
+use heaptide_analysis::report::ReportKind;
 use heaptide_protocol::control::{CaughtUp, Missed, MissedReason, Sessions, Welcome};
 use heaptide_protocol::frame::{encode, encode_control};
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
@@ -188,7 +189,11 @@ fn a_new_question_is_answered_at_once_and_a_hidden_page_gets_none() {
     assert_eq!(updates.len(), 1);
     assert_eq!(updates[0].show, 2);
     assert!(updates[0].flame.is_some() && updates[0].headline.is_some());
-    core.page_message(2, ToWorker::Visible(false));
+    core.page_message(2, show(3, Extra::Report(ReportKind::Drift)));
+    let seen = run(&mut core, 2);
+    let report = views(&seen)[0].report.as_ref().unwrap();
+    assert_eq!(report.kind, ReportKind::Drift);
+    core.page_message(3, ToWorker::Visible(false));
     core.socket_message(2_000, &data(2));
     assert!(views(&run(&mut core, 2_000)).is_empty());
     core.page_message(2_001, ToWorker::Visible(true));
