@@ -52,8 +52,10 @@ pub(super) fn tables(session: &Session, query: &ReportQuery) -> Vec<Table> {
         return Vec::new();
     };
     let rate_bytes = session.sampling_rate_bytes();
+    // One source throughout, that of the end.
+    let buckets = ticks.before(halves.to).counts_buckets;
     let born = |from, to| {
-        let stacks = session.lifetimes.by_stack(Selection::BornIn { from, to });
+        let stacks = session.select(Selection::BornIn { from, to }, buckets);
         by_site(&stacks, &session.symbols, "").1
     };
     let sites = joined(born(halves.from, halves.middle), born(halves.middle, halves.to));
@@ -111,7 +113,15 @@ pub(super) fn tables(session: &Session, query: &ReportQuery) -> Vec<Table> {
             }
         }
     }
-    vec![table]
+    let mut tables = vec![table];
+    let newest = session.exact.iter().rev();
+    tables.extend(
+        newest
+            .filter_map(|window| window.phase.as_ref())
+            .map(super::exact::phase_table)
+            .next(),
+    );
+    tables
 }
 
 /// The window and as much before it; two halves of the window if there is less.
