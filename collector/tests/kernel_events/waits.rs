@@ -67,15 +67,23 @@ fn waits_add_up_to_the_kernels_run_delay() {
 struct Quota(std::path::PathBuf);
 
 impl Quota {
-    /// A fifth of a processor. Version 1 has a file for each of the two numbers, version 2 one for both.
+    /// A fifth of a processor, and that before all others, so that it is used up however busy the machine is.
+    /// Version 1 of control groups, then version 2.
     fn new() -> Option<Self> {
         let name = format!("heaptide-test-{}", std::process::id());
         for (root, files) in [
             (
                 "/sys/fs/cgroup/cpu",
-                &[("cpu.cfs_period_us", "50000"), ("cpu.cfs_quota_us", "10000")][..],
+                &[
+                    ("cpu.shares", "262144"),
+                    ("cpu.cfs_period_us", "50000"),
+                    ("cpu.cfs_quota_us", "10000"),
+                ][..],
             ),
-            ("/sys/fs/cgroup", &[("cpu.max", "10000 50000")][..]),
+            (
+                "/sys/fs/cgroup",
+                &[("cpu.weight", "10000"), ("cpu.max", "10000 50000")][..],
+            ),
         ] {
             let path = std::path::Path::new(root).join(&name);
             if std::fs::create_dir(&path).is_err() {

@@ -79,7 +79,7 @@ fn assists_and_pauses_agree_with_gos_own_metrics() {
             "{sums:?}"
         );
         // Go reads its clock behind our second probe, and so counts what that costs here: a stack for each.
-        assert!((0.75..=1.02).contains(&ratio), "{ratio}");
+        assert!((0.75..=1.1).contains(&ratio), "{ratio}");
 
         assert_pauses(go.minor, &done, &seen);
 

@@ -84,7 +84,8 @@ pub fn huge_scan(ctx: TracePointContext) -> u32 {
     let (mm, status) = unsafe {
         (
             ctx.read_at::<u64>(MM).unwrap_or(0),
-            ctx.read_at::<u32>(layout.status_at as usize & RECORD_MASK).unwrap_or(0),
+            ctx.read_at::<u32>(layout.status_at as usize & RECORD_MASK)
+                .unwrap_or(0),
         )
     };
     if status < 32 && layout.nothing >> status & 1 == 1 {

@@ -232,7 +232,7 @@ func allocate(done *report) {
 	var all sync.WaitGroup
 	for i := 0; i < 4; i++ {
 		all.Add(1)
-		go func() { defer all.Done(); churn(120) }()
+		go func() { defer all.Done(); churn(60) }()
 	}
 	all.Wait()
 	debug.SetGCPercent(-1)
