@@ -162,6 +162,7 @@ impl Seen {
             tiers: Tiers::default(),
             addresses: false,
             wakep_site: true,
+            stop_reasons: true,
             processors: 2,
         };
         Self {
