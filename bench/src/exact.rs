@@ -22,6 +22,9 @@ const DEPTHS: [u32; 2] = [8, 40];
 /// bpftrace says that it attaches, not that it has.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// bpftrace detaches before it prints, site by site.
+const FAREWELL: Duration = Duration::from_secs(90);
+
 /// A program, whole and with its symbols moved.
 struct Target {
     path: PathBuf,
@@ -45,7 +48,7 @@ struct Rounds {
 }
 
 pub(crate) fn measure(quick: bool, report: &mut Report) -> Result<()> {
-    let (count, objects) = if quick { (1, 20_000) } else { (5, 200_000) };
+    let (count, objects) = if quick { (2, 50_000) } else { (5, 200_000) };
     let folder = tempfile::tempdir()?;
     let target = prepare(folder.path())?;
     let object = std::fs::read(variable("HEAPTIDE_BPF_OBJECT")?)?;
@@ -157,12 +160,11 @@ fn with_bpftrace(program: &mut Process, target: &Target) -> Result<(Round, f64)>
     tracer.interrupt();
     let mut seen = 0.0;
     // One line per stack ends in its count; the last is followed by the end of the output.
-    while let Ok(line) = tracer.out.recv_timeout(Duration::from_secs(20)) {
+    while let Ok(line) = tracer.out.recv_timeout(FAREWELL) {
         if let Some((_, count)) = line.rsplit_once("]: ") {
             seen += count.trim().parse::<f64>().unwrap_or(0.0);
         }
     }
-    tracer.wait()?;
     Ok((round, seen))
 }
 

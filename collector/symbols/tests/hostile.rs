@@ -51,6 +51,10 @@ fn ask_everything(bytes: &[u8]) -> usize {
         binary.scan_mem_profile_rate(),
         binary.scan_mbuckets(),
     );
+    let _ = binary.allocators().len();
+    for page in 0..512_u64 {
+        let _ = binary.type_name(0x40_0000 + page * 4096);
+    }
     let mut frames = Vec::new();
     for function in binary.functions().step_by(50).take(200) {
         let middle = function.entry_vaddr / 2 + function.end_vaddr / 2;
@@ -61,6 +65,7 @@ fn ask_everything(bytes: &[u8]) -> usize {
     for vaddr in [0, 1, u64::MAX, 1 << 63] {
         binary.resolve(vaddr, PcKind::ReturnAddress, &mut frames);
         binary.resolve(vaddr, PcKind::Instruction, &mut frames);
+        let _ = binary.type_name(vaddr);
     }
     frames.len()
 }

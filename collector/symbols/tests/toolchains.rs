@@ -87,6 +87,7 @@ fn check_version(minor: u32) {
         let binary = GoBinary::parse(fs::read(&path).unwrap()).unwrap_or_else(|e| panic!("{what}: {e}"));
         check_identity(&what, &binary, minor, variant);
         check_probe_sites(&what, &binary, minor);
+        check_allocators(&what, &binary, minor);
         check_run(&what, &binary, &path, variant);
         if variant.stripped {
             assert_eq!(binary.symbol("runtime.main"), None, "{what}: is not stripped");
@@ -141,6 +142,22 @@ fn check_identity(what: &str, binary: &Binary, minor: u32, variant: &Variant) {
         "{what}: build id {:?}",
         binary.build_id()
     );
+}
+
+/// That each allocation passes one of them, and only one, is what `kernel_exact` shows.
+fn check_allocators(what: &str, binary: &Binary, minor: u32) {
+    let names = binary.allocators();
+    if minor < 27 {
+        assert_eq!(names, ["runtime.mallocgc"], "{what}");
+    } else {
+        assert_eq!(names.len(), 18, "{what}: {names:?}");
+        assert!(names.contains(&"runtime.mallocgcLarge"), "{what}: {names:?}");
+        assert!(!names.contains(&"runtime.mallocgc"), "{what}: {names:?}");
+    }
+    for name in names {
+        let site = binary.probe_site(name).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert!(site.instruction.is_emulated(), "{what}: {name} {site:x?}");
+    }
 }
 
 fn check_probe_sites(what: &str, binary: &Binary, minor: u32) {

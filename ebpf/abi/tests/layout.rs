@@ -6,8 +6,9 @@
 use core::mem::offset_of;
 
 use heaptide_ebpf_abi::{
-    CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters, GcWork, Goroutine, HUGE_LAYOUT_WORDS, Header,
-    HugeLayout, HugePage, KERNEL_CONFIG_WORDS, KernelConfig, Mapping, PageFault, RECORD_MAX_BYTES,
+    CLASS_COUNT, COUNTER_WORDS, Class, ClassCounters, EXACT_SAMPLE_BYTES, ExactControl, ExactCounts,
+    ExactKey, ExactRowCounts, ExactSample, ExactStack, ExactThread, GcWork, Goroutine, HUGE_LAYOUT_WORDS,
+    Header, HugeLayout, HugePage, KERNEL_CONFIG_WORDS, KernelConfig, Mapping, PageFault, RECORD_MAX_BYTES,
     RecordKind, Registers, SUMS_WORDS, SampledAlloc, SampledFree, Sums, SyscallKind, TargetConfig, Wait,
     fault_chance,
 };
@@ -54,11 +55,22 @@ fn layout_is_golden() {
             seen @ 0, sent @ 8, dropped_ring_full @ 16, dropped_no_buffer @ 24, dropped_unpaired @ 32,
             stack_failed @ 40, stack_truncated @ 48, filtered @ 56, disabled @ 64,
         }
+        ExactKey = 24 { stack_hash @ 0, type_address @ 8, class @ 16 }
+        ExactRowCounts = 16 { objects @ 0, bytes @ 8 }
+        ExactStack = 1024 { frames @ 0, pcs @ 8 }
+        ExactControl = 16 { on @ 0, header_above_bytes @ 8 }
+        ExactCounts = 48 {
+            seen @ 0, unrowed_objects @ 8, unrowed_bytes @ 16, stacks_lost @ 24, threads_lost @ 32,
+            samples_lost @ 40,
+        }
+        ExactThread = 16 { since_bytes @ 0, tiny_offset @ 8 }
+        ExactSample = 16 { before_bytes @ 0, size_bytes @ 8 }
     };
     for (what, got, expected) in table {
         assert_eq!(got, expected, "{what}");
     }
     assert_eq!(RECORD_MAX_BYTES, 1120);
+    assert_eq!(EXACT_SAMPLE_BYTES, 16);
     assert_eq!(size_of::<ClassCounters>(), COUNTER_WORDS * 8);
     assert_eq!(size_of::<KernelConfig>(), KERNEL_CONFIG_WORDS * 8);
     assert_eq!(size_of::<Sums>(), SUMS_WORDS * 8);
@@ -118,6 +130,22 @@ fn words_follow_the_fields() {
         upid_bytes: 10,
     };
     assert_eq!(layout.to_words(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+
+    let control = ExactControl {
+        on: 1,
+        header_above_bytes: 2,
+    };
+    assert_eq!(control.to_words(), [1, 2]);
+    let counts = ExactCounts::from_words([1, 2, 3, 4, 5, 6]);
+    assert_eq!(
+        (counts.seen, counts.unrowed_objects, counts.unrowed_bytes),
+        (1, 2, 3)
+    );
+    assert_eq!(
+        (counts.stacks_lost, counts.threads_lost, counts.samples_lost),
+        (4, 5, 6)
+    );
+    assert_eq!(counts.plus(counts), ExactCounts::from_words([2, 4, 6, 8, 10, 12]));
 
     let counters = ClassCounters::from_words([1, 2, 3, 4, 5, 6, 7, 8, 9]);
     assert_eq!(

@@ -12,12 +12,18 @@
 //! is as long as a whole one, wherever it is taken up.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_probe_read_user,
+        generated::bpf_probe_read_user as gen_bpf_probe_read_user,
+    },
     macros::{map, uprobe},
     maps::{Array, HashMap, PerCpuArray, RingBuf},
     programs::ProbeContext,
 };
-use core::mem::offset_of;
+use core::{
+    ffi::c_void,
+    mem::{MaybeUninit, offset_of},
+};
 use heaptide_ebpf_abi::{
     ExactControl, ExactCounts, ExactKey, ExactRowCounts, ExactSample, ExactStack, ExactThread,
     MAX_SMALL_BYTES, MAX_STACK_FRAMES, SIZE_CLASS_BYTES, TINY_BLOCK_BYTES, TINY_CLASS, exact_hash,
@@ -147,29 +153,74 @@ pub fn exact_sample(ctx: ProbeContext) -> u32 {
 /// Where the frame pointers of a hit begin.
 struct Walk {
     pc: u64,
-    caller_pc: u64,
+    stack_pointer: u64,
     frame_pointer: u64,
 }
+
+/// Words of the stack that are read at once: a call to read two costs as much as one to read these, and Go's
+/// frames are small.
+const BLOCK_WORDS: usize = 34;
+/// A frame's two words are in a block if they begin at this word at most; a mask of bits, so that the verifier
+/// sees that they are.
+const BLOCK_LAST: u64 = 31;
+const _: () = assert!(BLOCK_LAST as usize + 1 < BLOCK_WORDS);
+
+type Block = [u64; BLOCK_WORDS];
 
 impl Walk {
     #[inline(always)]
     fn of(ctx: &ProbeContext) -> Self {
         Self {
             pc: arch::pc(ctx),
-            // The frame of the probed function is not set up yet.
-            caller_pc: read_user(arch::stack_pointer(ctx)).unwrap_or(0),
+            stack_pointer: arch::stack_pointer(ctx),
             frame_pointer: arch::frame_pointer(ctx),
         }
     }
 
+    /// The frame of the probed function is not set up yet.
+    #[inline(always)]
+    fn caller_pc(&self) -> u64 {
+        read_user(self.stack_pointer).unwrap_or(0)
+    }
+
     #[inline(always)]
     fn hash(&self) -> u64 {
-        let mut hash = exact_hash(exact_hash(0, self.pc), self.caller_pc);
+        let mut block = MaybeUninit::<Block>::uninit();
+        let words = block.as_mut_ptr().cast::<u64>();
+        let mut base = self.stack_pointer;
+        let caller_pc = if read_block(base, words) {
+            // SAFETY: the helper has filled the block.
+            unsafe { *words }
+        } else {
+            base = 0;
+            self.caller_pc()
+        };
+        let mut hash = exact_hash(exact_hash(0, self.pc), caller_pc);
         let mut frame_pointer = self.frame_pointer;
         for _ in 0..MAX_STACK_FRAMES - 2 {
-            let Some((pc, next)) = frame(frame_pointer) else {
+            if is_root(frame_pointer) {
                 break;
+            }
+            let offset = frame_pointer.wrapping_sub(base);
+            let (next, pc) = if offset <= BLOCK_LAST * 8 {
+                let at = (offset / 8 & BLOCK_LAST) as usize;
+                // SAFETY: filled, and two words from there are in the block.
+                unsafe { (*words.add(at), *words.add(at + 1)) }
+            } else if read_block(frame_pointer, words) {
+                base = frame_pointer;
+                // SAFETY: as above.
+                unsafe { (*words, *words.add(1)) }
+            } else {
+                // The last words before memory that is not there, or that has to be fetched.
+                base = 0;
+                match read_user::<[u64; 2]>(frame_pointer) {
+                    Some([next, pc]) => (next, pc),
+                    None => break,
+                }
             };
+            if pc == 0 {
+                break;
+            }
             hash = exact_hash(hash, pc);
             frame_pointer = next;
         }
@@ -182,7 +233,7 @@ impl Walk {
         // SAFETY: the verifier checks each access to the map value.
         unsafe {
             (*stack).pcs[0] = self.pc;
-            (*stack).pcs[1] = self.caller_pc;
+            (*stack).pcs[1] = self.caller_pc();
             let mut frames = 2;
             let mut frame_pointer = self.frame_pointer;
             for index in 2..MAX_STACK_FRAMES {
@@ -198,10 +249,16 @@ impl Walk {
     }
 }
 
+/// The chain ends with 0. What is not aligned is no frame pointer: C code may use the register for anything.
+#[inline(always)]
+fn is_root(frame_pointer: u64) -> bool {
+    frame_pointer == 0 || frame_pointer & 7 != 0
+}
+
 /// Return address and next frame pointer; `None` at the root.
 #[inline(always)]
 fn frame(frame_pointer: u64) -> Option<(u64, u64)> {
-    if frame_pointer == 0 {
+    if is_root(frame_pointer) {
         return None;
     }
     let [next, pc] = read_user::<[u64; 2]>(frame_pointer)?;
@@ -360,6 +417,13 @@ fn add(count: Count, amount: u64) {
         // SAFETY: the offset is that of a `u64` in the value.
         arch::add(unsafe { counts.byte_add(count as usize) }.cast(), amount);
     }
+}
+
+#[inline(always)]
+fn read_block(addr: u64, words: *mut u64) -> bool {
+    // SAFETY: a block has room for as many bytes; the kernel checks the address, and fills the block with zeros
+    // if it can't read.
+    unsafe { gen_bpf_probe_read_user(words.cast(), size_of::<Block>() as u32, addr as *const c_void) == 0 }
 }
 
 #[inline(always)]
