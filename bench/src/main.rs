@@ -11,6 +11,7 @@
 )]
 
 mod browser;
+mod census;
 mod cost;
 mod decode;
 mod hub;
@@ -39,6 +40,8 @@ enum Name {
     Decode,
     /// Frames that a hub makes durable a second
     Hub,
+    /// Time that a census of 100,000 goroutines takes
+    Census,
 }
 
 /// Measure what Heaptide costs and how fast it is.
@@ -90,5 +93,6 @@ fn measure(name: Name, quick: bool, recordings: &mut Recordings, report: &mut Re
         Name::Wire => wire::measure(recordings, report),
         Name::Decode => decode::measure(quick, recordings, report),
         Name::Hub => hub::measure(quick, recordings, report),
+        Name::Census => census::measure(quick, report),
     }
 }

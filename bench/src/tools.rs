@@ -25,11 +25,14 @@ pub(crate) fn variable(name: &str) -> Result<PathBuf> {
 /// One of the programs in `e2e/targets`, built with the newest Go that setup has installed: optimised,
 /// without symbols, without `runtime/pprof`, as services are shipped.
 pub(crate) fn go_target(name: &str, folder: &Path) -> Result<PathBuf> {
+    go_program(&format!("e2e/targets/{name}"), folder)
+}
+
+/// The same of any program in this repository.
+pub(crate) fn go_program(source: &str, folder: &Path) -> Result<PathBuf> {
     let go = newest_go().context("no HEAPTIDE_GO_… names a Go: `cargo xtask setup` installs one")?;
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../e2e/targets")
-        .join(name);
-    let target = folder.join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(source);
+    let target = folder.join(source.file_name().context("a folder has a name")?);
     let status = Command::new(go)
         .envs([
             ("GOFLAGS", "-mod=mod"),
