@@ -267,7 +267,7 @@ fn a_creator_that_keeps_what_it_gets_is_suspect_and_a_pool_is_not() {
 fn states_censuses_and_events_are_told() {
     let all = report(0, 20, "");
     let states = [
-        ["waiting: chan receive", "55", "39", "112640", "16000000000"],
+        ["waiting: chan receive", "55", "34", "112640", "16000000000"],
         ["leaked: chan receive", "10", "10", "20480", "16000000000"],
         ["running", "5", "1", "10240", "1000000000"],
     ];
