@@ -2,7 +2,7 @@
 //!
 //! The runtime never frees a `g`, so the list can be read at leisure, in batches by address. Goroutines that do
 //! not run are sorted into *kinds*: the same state, wait reason, creator, entry, pc and depths of the stack.
-//! The stacks of the first 64 of a kind and of each 16th after those are walked along the frame pointers, from
+//! The stacks of the first 64 of a kind and of each 64th after those are walked along the frame pointers, from
 //! `g.sched.bp`. As long as all of a kind stand at the same place, the others of it are taken to stand there
 //! too, and counted as *inferred*; a kind in which two differ is walked whole. Walking ends when its time is up,
 //! save for a kind not met before; what should have been walked is then grouped without a stack.
@@ -32,7 +32,7 @@ const MAX_READ: u64 = 1 << 20;
 const MAX_KINDS: usize = 20_000;
 /// So many of a kind are walked before others are taken to stand where they do, and then one in so many.
 const WALK_FIRST: u64 = 64;
-const WALK_ONE_IN: u64 = 16;
+const WALK_ONE_IN: u64 = 64;
 /// A stack's first bytes, which hold most waiting goroutines' frames whole.
 const TOP_BYTES: u64 = 768;
 /// Read at once where frames lie deeper.

@@ -158,8 +158,8 @@ fn of_a_kind_only_some_are_walked_unless_they_differ() {
         (same.alive, same.torn, same.unwalked, same.groups.len()),
         (3_000, 0, 0, 2)
     );
-    // 64 of each of the two kinds, and each 16th of the others.
-    let walked = 64 + (1_000 - 64) / 16 + 64 + (2_000 - 64) / 16;
+    // 64 of each of the two kinds, and each 64th of the others.
+    let walked = 64 + (1_000 - 64) / 64 + 64 + (2_000 - 64) / 64;
     let got = same.alive - same.inferred;
     assert!(
         got.abs_diff(walked) <= 2,

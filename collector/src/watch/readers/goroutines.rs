@@ -70,7 +70,7 @@ impl Reader for GoroutineReader {
                     why:
                         "what lives shorter than the time between two censuses is not seen; a creator is one \
                           frame unless goroutine events are on; running goroutines have no stack; of more than \
-                          64 alike, one in 16 is looked at"
+                          64 alike, one in 64 is looked at"
                             .to_owned(),
                 },
                 Err(why) => CapabilityState::Unavailable {

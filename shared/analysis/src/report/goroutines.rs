@@ -29,7 +29,7 @@ const BY_CREATOR: &str = "By the go statement that created them, in the last cen
 const BY_STATE: &str = "By runtime state and Go's own wait reason, in the last census of the window.";
 const CENSUSES: &str = "runtime.allgs, read while the program runs: what began or ended meanwhile is counted or \
      not. Torn ones changed while they were read; those and ungrouped ones are in no other table. \
-     Where many stand alike, one in 16 is looked at and the stack of the others inferred.";
+     Where many stand alike, one in 64 is looked at and the stack of the others inferred.";
 const EVENTS: &str = "Every event was seen while goroutine events were on, less what was dropped. Coroutines \
      (iter.Pull) are seen to end only. Rates are over the window.";
 
