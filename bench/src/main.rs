@@ -11,6 +11,7 @@
 )]
 
 mod browser;
+mod census;
 mod claims;
 mod cost;
 mod decode;
@@ -41,6 +42,8 @@ enum Name {
     Decode,
     /// Frames that a hub makes durable a second
     Hub,
+    /// Time that a census of 100,000 goroutines takes
+    Census,
     /// Exact windows against bpftrace that counts the same
     Exact,
     /// Whether what is said of Go's memory is so
@@ -96,6 +99,7 @@ fn measure(name: Name, quick: bool, recordings: &mut Recordings, report: &mut Re
         Name::Wire => wire::measure(recordings, report),
         Name::Decode => decode::measure(quick, recordings, report),
         Name::Hub => hub::measure(quick, recordings, report),
+        Name::Census => census::measure(quick, report),
         Name::Exact => exact::measure(quick, report),
         Name::Claims => claims::measure(report),
     }

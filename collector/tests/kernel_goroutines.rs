@@ -35,8 +35,9 @@ fn skip(why: &str) {
     eprintln!("SKIP: {why}");
 }
 
-/// An old and the newest version as they come, without symbols, and at a random address.
-fn builds() -> Vec<(String, tempfile::TempDir, Binary, u32)> {
+/// An old and the newest version as they come, and unless only those are wanted, without symbols and at a random
+/// address.
+fn builds(only_plain: bool) -> Vec<(String, tempfile::TempDir, Binary, u32)> {
     let full = std::env::var_os("HEAPTIDE_FULL").is_some_and(|value| value == "1");
     let versions: Vec<Go> = Go::all()
         .into_iter()
@@ -48,7 +49,7 @@ fn builds() -> Vec<(String, tempfile::TempDir, Binary, u32)> {
     let kinds: [&[&str]; 3] = [&[], &["-ldflags=-s -w"], &["-buildmode=pie", "-ldflags=-s -w"]];
     let mut builds = Vec::new();
     for go in versions {
-        for flags in kinds {
+        for flags in kinds.into_iter().take(if only_plain { 1 } else { 3 }) {
             let dir = tempfile::tempdir().expect("a folder");
             let binary = go.build(&target::source(), flags, dir.path().join("goroutines"));
             builds.push((format!("go1.{} {flags:?}", go.minor), dir, binary, go.minor));

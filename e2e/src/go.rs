@@ -39,7 +39,17 @@ impl Go {
     /// When it can't be built.
     #[must_use]
     pub fn sites(self, test: &str, build: Build) -> Option<PathBuf> {
-        static BUILT: Mutex<BTreeMap<(Go, Build), PathBuf>> = Mutex::new(BTreeMap::new());
+        self.target(test, build, "e2e/targets/sites")
+    }
+
+    /// The program in a folder of this repository, built; `None` after a loud skip.
+    ///
+    /// # Panics
+    /// When it can't be built.
+    #[must_use]
+    pub fn target(self, test: &str, build: Build, source: &'static str) -> Option<PathBuf> {
+        type Built = BTreeMap<(Go, Build, &'static str), PathBuf>;
+        static BUILT: Mutex<Built> = Mutex::new(BTreeMap::new());
         let variable = format!("HEAPTIDE_GO_{}", self.name().replace('.', "_"));
         let Some(go) = std::env::var_os(&variable) else {
             machine::skip(
@@ -50,17 +60,22 @@ impl Go {
         };
         let mut built = crate::wait::lock(&BUILT);
         let path = built
-            .entry((self, build))
-            .or_insert_with(|| compile(Path::new(&go), self, build));
+            .entry((self, build, source))
+            .or_insert_with(|| compile(Path::new(&go), self, build, source));
         Some(path.clone())
     }
 }
 
-fn compile(go: &Path, version: Go, build: Build) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets/sites");
+fn compile(go: &Path, version: Go, build: Build, source: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(source);
+    let name = source
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let folder = output_folder();
     std::fs::create_dir_all(&folder).expect("a folder for built targets");
-    let target = folder.join(format!("sites-{}-{build:?}", version.name()).to_lowercase());
+    let target = folder.join(format!("{name}-{}-{build:?}", version.name()).to_lowercase());
     let flags: &[&str] = match build {
         Build::Plain => &["-tags=pprof"],
         Build::Stripped => &["-ldflags=-s -w"],
@@ -81,7 +96,7 @@ fn compile(go: &Path, version: Go, build: Build) -> PathBuf {
         .arg(".")
         .status()
         .expect("run go build");
-    assert!(status.success(), "go build of sites with Go {}", version.name());
+    assert!(status.success(), "go build of {name} with Go {}", version.name());
     target
 }
 

@@ -37,7 +37,7 @@ struct Seen {
 
 impl Seen {
     fn drain(&mut self, session: &mut BpfSession) {
-        let take = |bytes: &[u8]| match decode(bytes).expect("a record of this build").what {
+        let mut take = |bytes: &[u8]| match decode(bytes).expect("a record of this build").what {
             What::GoroutineCreated {
                 goid,
                 creator_pc,
@@ -60,7 +60,6 @@ impl Seen {
             }
             other => panic!("another class's record: {other:?}"),
         };
-        let mut take = take;
         while session.poll(10_000, &mut take).more {}
     }
 }
@@ -68,7 +67,7 @@ impl Seen {
 #[test]
 fn creations_exits_and_growth_are_those_of_the_program() {
     let Some(mut session) = session() else { return };
-    for (what, _dir, binary, _) in builds() {
+    for (what, _dir, binary, _) in builds(false) {
         let (mut program, _) = Program::start(&binary);
         let pid = program.pid();
         let plan = program.go.plan().expect("a known version");

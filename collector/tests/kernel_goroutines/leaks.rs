@@ -19,7 +19,7 @@ fn leaked(census: &Census) -> Vec<u64> {
 
 #[test]
 fn just_the_leaked_goroutines_are_found() {
-    for (what, _dir, binary, minor) in builds() {
+    for (what, _dir, binary, minor) in builds(false) {
         let (mut program, report) = Program::start(&binary);
         let address = program.go.leak_check_address();
         if minor < 27 {

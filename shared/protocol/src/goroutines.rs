@@ -17,6 +17,8 @@ pub struct GoroutineCensus {
     pub torn: u64,
     /// Alive and beyond the limit of groups; counted in `goroutines`, in no group.
     pub ungrouped: u64,
+    /// In a group whose stack others of it were seen to have: the same state, creator, entry and stack depth.
+    pub inferred: u64,
     pub groups: Vec<GoroutineGroup>,
 }
 

@@ -1,22 +1,25 @@
 //! A census of `runtime.allgs` while the program runs: who created each goroutine, what it does, where it waits.
 //!
-//! The runtime never frees a `g`, so the list can be read at leisure. It is taken in batches by address: each
-//! `g` is looked at, the stacks of those that do not run are walked along their frame pointers from
-//! `g.sched.bp`, and each `g` is looked at again. What was walked and has moved meanwhile is *torn*: it is alive
-//! and in no group. So is a `g` whose id changed, or whose numbers make no sense.
+//! The runtime never frees a `g`, so the list can be read at leisure, in batches by address. Goroutines that do
+//! not run are sorted into *kinds*: the same state, wait reason, creator, entry, pc and depths of the stack.
+//! The stacks of the first 64 of a kind and of each 64th after those are walked along the frame pointers, from
+//! `g.sched.bp`. As long as all of a kind stand at the same place, the others of it are taken to stand there
+//! too, and counted as *inferred*; a kind in which two differ is walked whole. Walking ends when its time is up,
+//! save for a kind not met before; what should have been walked is then grouped without a stack.
 //!
-//! Walking ends when its time is up. From then on only goroutines of a kind not seen before are walked (the
-//! same state, wait reason, creator, entry, pc and depths of stack make a kind); the others are grouped with
-//! what their `g` says and without a stack.
+//! What was walked is looked at again. If it moved meanwhile it is *torn*: alive and in no group. So is a `g`
+//! whose numbers make no sense.
 //!
 //! Left out: the stack of a goroutine that runs; the immediate caller where a goroutine gave way in a function's
 //! prologue, before there was a frame; frames of C.
 
-use super::scattered::{Part, Runs, Scattered};
+use super::scattered::{Part, Scattered};
 use crate::linux::process::Process;
 use crate::linux::signature::monotonic_ns;
 use heaptide_symbols::RuntimeOffsets;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 
 /// `_Gscan`: somebody looks at the stack (runtime2.go).
@@ -27,6 +30,9 @@ const BATCH: usize = 1024;
 const MAX_READ: u64 = 1 << 20;
 /// Kinds of goroutine and stacks kept in one census; both can be as many as there are goroutines.
 const MAX_KINDS: usize = 20_000;
+/// So many of a kind are walked before others are taken to stand where they do, and then one in so many.
+const WALK_FIRST: u64 = 64;
+const WALK_ONE_IN: u64 = 64;
 /// A stack's first bytes, which hold most waiting goroutines' frames whole.
 const TOP_BYTES: u64 = 768;
 /// Read at once where frames lie deeper.
@@ -63,7 +69,9 @@ pub struct Census {
     pub torn: u64,
     /// Beyond a limit.
     pub ungrouped: u64,
-    /// Not walked because the time was up.
+    /// Not walked, and in the group of those of their kind that were.
+    pub inferred: u64,
+    /// Not walked because the time was up, and in groups without a stack.
     pub unwalked: u64,
     pub members: Vec<Member>,
     pub groups: Vec<Group>,
@@ -128,6 +136,24 @@ struct Kind {
     frame_depth_bytes: u64,
 }
 
+/// What walking has shown of a kind.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    /// How many were met.
+    met: u64,
+    /// Where those that were walked stand.
+    group: Option<u32>,
+    /// They stand at several places.
+    mixed: bool,
+}
+
+/// Kinds by something cheaper than the standard hash: a hundred thousand of them are looked up, and nobody
+/// gains anything by making them collide.
+type Kinds = HashMap<Kind, usize, BuildHasherDefault<WordHasher>>;
+
+#[derive(Debug, Default)]
+struct WordHasher(u64);
+
 impl Census {
     /// Reads all goroutines.
     ///
@@ -140,9 +166,10 @@ impl Census {
             process,
             plan,
             until_ns: began_ns + plan.walk_ns,
-            runs: Runs::default(),
             scattered: Scattered::default(),
-            kinds: HashMap::new(),
+            kinds: Kinds::default(),
+            places: Vec::new(),
+            last_kind: None,
             by_group: HashMap::new(),
             census: Self::default(),
         };
@@ -160,10 +187,12 @@ struct Taking<'a> {
     process: &'a Process,
     plan: &'a Plan<'a>,
     until_ns: u64,
-    runs: Runs,
     scattered: Scattered,
-    /// The group that the last one of its kind was put into.
-    kinds: HashMap<Kind, u32>,
+    /// Index into the places of each kind.
+    kinds: Kinds,
+    places: Vec<Place>,
+    /// The last one looked up: those that were created together lie together.
+    last_kind: Option<(Kind, usize)>,
     by_group: HashMap<Group, u32>,
     census: Census,
 }
@@ -174,8 +203,7 @@ impl Taking<'_> {
         let mut header = [0; 24];
         self.process.read_memory(self.plan.allgs, &mut header)?;
         let [start, len, capacity] = [0, 8, 16].map(|at| word(&header, at));
-        let bytes = len.checked_mul(8).filter(|_| len <= capacity && start % 8 == 0);
-        if bytes.is_none() {
+        if len > capacity || start % 8 != 0 {
             return Err(io::Error::other(format!(
                 "no list of goroutines at {:#x}: start {start:#x}, length {len}, capacity {capacity}",
                 self.plan.allgs
@@ -199,28 +227,86 @@ impl Taking<'_> {
     }
 
     fn batch(&mut self, addresses: &[u64]) {
-        let first = self.look(addresses);
-        let may_walk_all = monotonic_ns() < self.until_ns;
+        let in_time = monotonic_ns() < self.until_ns;
+        let looks = self.look(addresses);
+        // Those to be walked, and those to be put where the others of their kind are.
         let mut walking = Vec::new();
-        for (index, look) in first.iter().enumerate() {
-            if let Some(look) = look
-                && look.can_be_walked()
-            {
-                let known = self.kinds.contains_key(&look.kind());
-                if may_walk_all || (!known && self.kinds.len() < MAX_KINDS) {
-                    walking.push((index, *look));
-                } else {
-                    self.census.unwalked += 1;
+        let mut waiting = Vec::new();
+        for (&address, look) in addresses.iter().zip(looks) {
+            match look {
+                None => self.torn(),
+                Some(look) if look.is_dead() => self.census.dead += 1,
+                Some(look) if !look.makes_sense() => self.torn(),
+                Some(look) if !look.can_be_walked() => self.add(&look, Vec::new()),
+                Some(look) => {
+                    let place = self.place(look.kind());
+                    if self.is_to_be_walked(place, in_time) {
+                        walking.push((address, look));
+                    } else {
+                        waiting.push((address, look, place));
+                    }
                 }
             }
         }
-        let stacks = self.walk(&walking);
-        let second = self.look(addresses);
-        let mut stacks = walking.iter().map(|(index, _)| *index).zip(stacks).peekable();
-        for (index, (first, second)) in first.into_iter().zip(second).enumerate() {
-            let stack = stacks.next_if(|(at, _)| *at == index).map(|(_, stack)| stack);
-            match (first, second) {
-                (Some(first), Some(second)) => self.count(&first, &second, stack),
+        self.walk_and_add(&walking);
+        // Those whose kind has just proved to stand at several places.
+        let mut differ = Vec::new();
+        for (address, look, place) in waiting {
+            match place.and_then(|place| self.places.get(place)) {
+                Some(&Place {
+                    group: Some(group),
+                    mixed: false,
+                    ..
+                }) => {
+                    self.census.inferred += 1;
+                    self.member(&look, group);
+                }
+                Some(Place { mixed: true, .. }) if in_time => differ.push((address, look)),
+                _ => {
+                    self.census.unwalked += 1;
+                    self.add(&look, Vec::new());
+                }
+            }
+        }
+        self.walk_and_add(&differ);
+    }
+
+    /// The index of a kind's place; `None` if there are too many kinds.
+    fn place(&mut self, kind: Kind) -> Option<usize> {
+        if let Some((last, place)) = self.last_kind
+            && last == kind
+        {
+            return Some(place);
+        }
+        let full = self.places.len() >= MAX_KINDS;
+        let place = match self.kinds.entry(kind) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(_) if full => return None,
+            Entry::Vacant(new) => {
+                self.places.push(Place::default());
+                *new.insert(self.places.len() - 1)
+            }
+        };
+        self.last_kind = Some((kind, place));
+        Some(place)
+    }
+
+    fn is_to_be_walked(&mut self, place: Option<usize>, in_time: bool) -> bool {
+        let Some(place) = place.and_then(|place| self.places.get_mut(place)) else {
+            return in_time;
+        };
+        place.met += 1;
+        let wanted = place.mixed || place.met <= WALK_FIRST || place.met.is_multiple_of(WALK_ONE_IN);
+        place.met == 1 || (wanted && in_time)
+    }
+
+    fn walk_and_add(&mut self, walking: &[(u64, Look)]) {
+        let stacks = self.walk(walking);
+        let addresses: Vec<u64> = walking.iter().map(|(address, _)| *address).collect();
+        let again = self.look(&addresses);
+        for (((_, first), stack), again) in walking.iter().zip(stacks).zip(again) {
+            match (stack, again) {
+                (Some(stack), Some(again)) if first.stands_as(&again) => self.add(first, stack),
                 _ => self.torn(),
             }
         }
@@ -231,14 +317,15 @@ impl Taking<'_> {
         // The last field of interest, in every version.
         let bytes = offsets.g_startpc as usize + 8;
         let mut looks = Vec::with_capacity(addresses.len());
-        self.runs.read(self.process, addresses, bytes, |_, bytes| {
-            looks.push(bytes.map(|bytes| Look::of(bytes, offsets)));
-        });
+        self.scattered
+            .read_close(self.process, addresses, bytes, |_, bytes| {
+                looks.push(bytes.map(|bytes| Look::of(bytes, offsets)));
+            });
         looks
     }
 
     /// The stacks, leaf first; `None` where memory could not be read.
-    fn walk(&mut self, walking: &[(usize, Look)]) -> Vec<Option<Vec<u64>>> {
+    fn walk(&mut self, walking: &[(u64, Look)]) -> Vec<Option<Vec<u64>>> {
         let parts: Vec<Part> = walking
             .iter()
             .map(|(_, look)| (look.sp, (look.hi - look.sp).min(TOP_BYTES) as usize))
@@ -255,69 +342,82 @@ impl Taking<'_> {
         stacks
     }
 
-    fn count(&mut self, first: &Look, second: &Look, stack: Option<Option<Vec<u64>>>) {
-        if first.is_dead() {
-            // Born meanwhile: not counted, as if it had been a moment later.
-            self.census.dead += 1;
-            return;
-        }
-        let moved = first.goid != second.goid || (stack.is_some() && !first.stands_as(second));
-        if moved || !first.makes_sense() {
-            return self.torn();
-        }
-        let stack = match stack {
-            None => Vec::new(),
-            Some(Some(stack)) => stack,
-            Some(None) => return self.torn(),
-        };
-        self.census.alive += 1;
-        let Some(group) = self.group(first, stack) else {
+    /// One that lives, with its stack if it was walked.
+    fn add(&mut self, look: &Look, stack: Vec<u64>) {
+        let walked = !stack.is_empty();
+        let Some(group) = self.group(look, stack) else {
+            self.census.alive += 1;
             self.census.ungrouped += 1;
             return;
         };
+        if walked
+            && let Some(place) = self.place(look.kind())
+            && let Some(place) = self.places.get_mut(place)
+        {
+            place.mixed |= place.group.is_some_and(|other| other != group);
+            place.group = Some(group);
+        }
+        self.member(look, group);
+    }
+
+    fn member(&mut self, look: &Look, group: u32) {
+        self.census.alive += 1;
         self.census.members.push(Member {
-            goid: first.goid,
+            goid: look.goid,
             group,
-            stack_bytes: first.hi - first.lo,
+            stack_bytes: look.hi - look.lo,
         });
     }
 
     /// The group of a goroutine; `None` if there are too many.
     fn group(&mut self, look: &Look, stack: Vec<u64>) -> Option<u32> {
-        let kind = look.kind();
-        // Most stand where the last of their kind stood.
-        if let Some(&known) = self.kinds.get(&kind)
-            && let Some(group) = self.census.groups.get(known as usize)
-            && *group.stack == *stack
-        {
-            return Some(known);
-        }
         let group = Group {
             status: look.status,
-            wait_reason: kind.wait_reason,
+            wait_reason: look.kind().wait_reason,
             gopc: look.gopc,
             startpc: look.startpc,
             stack: stack.into_boxed_slice(),
         };
-        let index = match self.by_group.get(&group) {
-            Some(&index) => index,
-            None if self.by_group.len() >= MAX_KINDS => return None,
-            None => {
-                let index = self.census.groups.len() as u32;
-                self.by_group.insert(group.clone(), index);
-                self.census.groups.push(group);
-                index
-            }
-        };
-        if self.kinds.len() < MAX_KINDS {
-            self.kinds.insert(kind, index);
+        if let Some(&index) = self.by_group.get(&group) {
+            return Some(index);
         }
+        if self.by_group.len() >= MAX_KINDS {
+            return None;
+        }
+        let index = self.census.groups.len() as u32;
+        self.census.groups.push(group.clone());
+        self.by_group.insert(group, index);
         Some(index)
     }
 
     fn torn(&mut self) {
         self.census.alive += 1;
         self.census.torn += 1;
+    }
+}
+
+impl Hasher for WordHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u8(&mut self, value: u8) {
+        self.write_u64(u64::from(value));
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
+    }
+
+    /// As in rustc's own tables (FxHash).
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x517c_c1b7_2722_0a95);
     }
 }
 
@@ -387,7 +487,7 @@ fn walk_one(process: &Process, look: &Look, top: &[u8]) -> Option<Vec<u64>> {
     let mut stack = vec![leaf];
     let (mut start, mut bytes) = (look.sp, std::borrow::Cow::Borrowed(top));
     let mut bp = look.bp;
-    while (look.sp..look.hi - 15).contains(&bp) && bp % 8 == 0 && stack.len() < MAX_FRAMES {
+    while (look.sp..look.hi.saturating_sub(15)).contains(&bp) && bp % 8 == 0 && stack.len() < MAX_FRAMES {
         if bp + 16 > start + bytes.len() as u64 {
             let mut deeper = vec![0; (look.hi - bp).min(DEEPER_BYTES) as usize];
             process.read_memory(bp, &mut deeper).ok()?;

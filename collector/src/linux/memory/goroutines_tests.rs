@@ -142,6 +142,55 @@ fn every_state_is_read_as_what_it_is() {
 }
 
 #[test]
+fn of_a_kind_only_some_are_walked_unless_they_differ() {
+    let mut made: Vec<Made> = (1..=3_000)
+        .map(|goid| {
+            Made::new(
+                goid,
+                status::WAITING,
+                if goid <= 1_000 { 18 } else { 19 },
+                &[11, 12, 13],
+            )
+        })
+        .collect();
+    let same = census(&made, 1 << 40);
+    assert_eq!(
+        (same.alive, same.torn, same.unwalked, same.groups.len()),
+        (3_000, 0, 0, 2)
+    );
+    // 64 of each of the two kinds, and each 64th of the others.
+    let walked = 64 + (1_000 - 64) / 64 + 64 + (2_000 - 64) / 64;
+    let got = same.alive - same.inferred;
+    assert!(
+        got.abs_diff(walked) <= 2,
+        "{got} were walked, expected about {walked}"
+    );
+
+    // The one with the lowest address is walked first. Another pc in its last frame, at no other depth.
+    let first = made.iter_mut().min_by_key(|made| made.g.as_ptr() as u64).unwrap();
+    assert_eq!(std::mem::replace(&mut first.stack[157], 14), 13);
+    let waits_for = first.g[offsets().g_waitreason as usize / 8];
+    let mixed = census(&made, 1 << 40);
+    assert_eq!(
+        (mixed.alive, mixed.torn, mixed.unwalked, mixed.groups.len()),
+        (3_000, 0, 0, 3)
+    );
+    // Of its kind none is inferred.
+    let of_the_other_kind = if waits_for == 18 { 2_000 } else { 1_000 };
+    assert!(mixed.inferred < of_the_other_kind, "{}", mixed.inferred);
+    let alone = mixed
+        .groups
+        .iter()
+        .position(|group| *group.stack == [10, 12, 14])
+        .unwrap();
+    let members = mixed
+        .members
+        .iter()
+        .filter(|member| member.group as usize == alone);
+    assert_eq!(members.count(), 1);
+}
+
+#[test]
 fn without_time_one_of_each_kind_is_walked() {
     let made: Vec<Made> = (1..=3_000)
         .map(|goid| {
@@ -149,15 +198,13 @@ fn without_time_one_of_each_kind_is_walked() {
             Made::new(goid, status::WAITING, reason, &[11, 12, 13])
         })
         .collect();
-    let all = census(&made, 1 << 40);
-    assert_eq!((all.alive, all.unwalked, all.groups.len()), (3_000, 0, 2));
-
     let few = census(&made, 0);
-    assert_eq!((few.alive, few.torn), (3_000, 0));
-    // Of each batch those of a kind that the batches before had not seen.
-    assert_eq!(few.unwalked, 3_000 - BATCH as u64);
-    let without = few.groups.iter().filter(|group| group.stack.is_empty()).count();
-    assert_eq!((few.groups.len(), without), (4, 2));
+    assert_eq!(
+        (few.alive, few.torn, few.unwalked, few.inferred),
+        (3_000, 0, 0, 2_998)
+    );
+    assert_eq!(few.groups.len(), 2);
+    assert!(few.groups.iter().all(|group| *group.stack == [10, 12, 13]));
 }
 
 #[test]

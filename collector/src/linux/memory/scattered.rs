@@ -1,8 +1,8 @@
 //! Many small parts of a process's memory with few system calls.
 //!
-//! Two ways. Parts that lie close together are read as one run, gaps and all: copying a few hundred bytes more
-//! is cheaper than another call. Parts that lie far apart go into one `process_vm_readv(2)` each 1,024; where
-//! that is forbidden (seccomp), each is read by itself from `/proc/PID/mem`.
+//! One `process_vm_readv(2)` reads up to 1,024 parts; where that is forbidden (seccomp), each is read by itself
+//! from `/proc/PID/mem`. Parts that lie close together are read as one, gaps and all: to copy a few hundred
+//! bytes more is cheaper than to find another page.
 
 use crate::linux::process::Process;
 use crate::linux::sys::{MAX_PARTS, read_parts};
@@ -14,55 +14,7 @@ const MAX_RUN_BYTES: u64 = 256 << 10;
 /// Address and length.
 pub(super) type Part = (u64, usize);
 
-/// Buffers for reading equal parts, ordered by address.
-#[derive(Debug, Default)]
-pub(super) struct Runs {
-    bytes: Vec<u8>,
-}
-
-impl Runs {
-    /// Reads `part_bytes` at each of `addresses`, which ascend, and hands each to `each` with its index; `None`
-    /// if it can't be read.
-    pub(super) fn read(
-        &mut self,
-        process: &Process,
-        addresses: &[u64],
-        part_bytes: usize,
-        mut each: impl FnMut(usize, Option<&[u8]>),
-    ) {
-        let mut first = 0;
-        while let Some(&start) = addresses.get(first) {
-            let mut end = start + part_bytes as u64;
-            let mut next = first + 1;
-            while let Some(&address) = addresses.get(next)
-                && address <= end + MAX_GAP_BYTES
-                && address + part_bytes as u64 - start <= MAX_RUN_BYTES
-            {
-                end = end.max(address + part_bytes as u64);
-                next += 1;
-            }
-            self.bytes.resize((end - start) as usize, 0);
-            let whole = process.read_memory(start, &mut self.bytes).is_ok();
-            for (index, &address) in addresses.iter().enumerate().take(next).skip(first) {
-                let at = (address - start) as usize;
-                if whole {
-                    each(index, self.bytes.get(at..at + part_bytes));
-                    continue;
-                }
-                // A hole somewhere in the run: each by itself.
-                let part = self.bytes.get_mut(..part_bytes);
-                let part = part.and_then(|bytes| {
-                    process.read_memory(address, bytes).ok()?;
-                    Some(&*bytes)
-                });
-                each(index, part);
-            }
-            first = next;
-        }
-    }
-}
-
-/// Buffer for parts anywhere.
+/// A buffer for what is read.
 #[derive(Debug, Default)]
 pub(super) struct Scattered {
     bytes: Vec<u8>,
@@ -71,6 +23,54 @@ pub(super) struct Scattered {
 }
 
 impl Scattered {
+    /// Reads `part_bytes` at each of `addresses`, which ascend, and hands each to `each` with its index; `None`
+    /// if it can't be read.
+    pub(super) fn read_close(
+        &mut self,
+        process: &Process,
+        addresses: &[u64],
+        part_bytes: usize,
+        mut each: impl FnMut(usize, Option<&[u8]>),
+    ) {
+        let mut runs: Vec<Part> = Vec::new();
+        // For each run the index of its first address.
+        let mut firsts = Vec::new();
+        for (index, &address) in addresses.iter().enumerate() {
+            let end = address.saturating_add(part_bytes as u64);
+            match runs.last_mut() {
+                Some((start, bytes))
+                    if address <= *start + *bytes as u64 + MAX_GAP_BYTES && end - *start <= MAX_RUN_BYTES =>
+                {
+                    *bytes = (end - *start) as usize;
+                }
+                _ => {
+                    runs.push((address, part_bytes));
+                    firsts.push(index);
+                }
+            }
+        }
+        self.read(process, &runs, |run, bytes| {
+            let (Some(&(start, _)), Some(&first)) = (runs.get(run), firsts.get(run)) else {
+                return;
+            };
+            let next = firsts.get(run + 1).copied().unwrap_or(addresses.len());
+            for (index, &address) in addresses.iter().enumerate().take(next).skip(first) {
+                match bytes {
+                    Some(bytes) => {
+                        let at = (address - start) as usize;
+                        each(index, bytes.get(at..at + part_bytes));
+                    }
+                    // A hole somewhere in the run.
+                    None => {
+                        let mut part = vec![0; part_bytes];
+                        let read = process.read_memory(address, &mut part);
+                        each(index, read.is_ok().then_some(&*part));
+                    }
+                }
+            }
+        });
+    }
+
     /// Reads all parts and hands each to `each` with its index; `None` if it can't be read whole.
     pub(super) fn read(
         &mut self,
@@ -152,12 +152,11 @@ mod tests {
         let expected = parts(&near, &far);
         let addresses: Vec<u64> = expected.iter().map(|(address, _)| *address).collect();
 
-        let mut got = vec![None; expected.len()];
-        Runs::default().read(&process, &addresses, 8, |index, bytes| {
-            got[index] = Some((addresses[index], bytes.map(<[u8]>::to_vec)));
+        let mut got = Vec::new();
+        Scattered::default().read_close(&process, &addresses, 8, |index, bytes| {
+            got.push((addresses[index], bytes.map(<[u8]>::to_vec)));
         });
-        let got: Vec<_> = got.into_iter().flatten().collect();
-        assert_eq!(got, expected, "runs");
+        assert_eq!(got, expected, "close together");
 
         for one_by_one in [false, true] {
             let mut scattered = Scattered {

@@ -69,7 +69,8 @@ impl Reader for GoroutineReader {
                 Ok(_) => CapabilityState::Limited {
                     why:
                         "what lives shorter than the time between two censuses is not seen; a creator is one \
-                          frame unless goroutine events are on; running goroutines have no stack"
+                          frame unless goroutine events are on; running goroutines have no stack; of more than \
+                          64 alike, one in 64 is looked at"
                             .to_owned(),
                 },
                 Err(why) => CapabilityState::Unavailable {
@@ -104,6 +105,7 @@ impl Reader for GoroutineReader {
             dead: census.dead,
             torn: census.torn,
             ungrouped: census.alive - census.torn - grouped,
+            inferred: census.inferred,
             groups,
         })])
     }
@@ -113,11 +115,24 @@ impl Reader for GoroutineReader {
 fn tally(census: &Census, now_ns: u64, pipeline: &mut Pipeline) -> Vec<(Key, Tally)> {
     let known = pipeline.goroutines();
     known.begin_census(now_ns);
-    let mut tallies: HashMap<Key, Tally> = HashMap::new();
+    let mut by_key: HashMap<Key, usize> = HashMap::new();
+    let mut tallies: Vec<(Key, Tally)> = Vec::new();
+    let mut last = None;
     for member in &census.members {
         let birth = known.seen(member.goid);
-        let creator = birth.and_then(|birth| birth.creator);
-        let tally = tallies.entry((member.group, creator)).or_default();
+        let key = (member.group, birth.and_then(|birth| birth.creator));
+        // Those that were created together lie together.
+        let at = match last {
+            Some((last, at)) if last == key => at,
+            _ => *by_key.entry(key).or_insert_with(|| {
+                tallies.push((key, Tally::default()));
+                tallies.len() - 1
+            }),
+        };
+        last = Some((key, at));
+        let Some((_, tally)) = tallies.get_mut(at) else {
+            continue;
+        };
         tally.count += 1;
         tally.stack_bytes += member.stack_bytes;
         if let Some(birth) = birth {
@@ -130,7 +145,6 @@ fn tally(census: &Census, now_ns: u64, pipeline: &mut Pipeline) -> Vec<(Key, Tal
         }
     }
     known.end_census();
-    let mut tallies: Vec<_> = tallies.into_iter().collect();
     tallies.sort_unstable_by_key(|(key, tally)| (std::cmp::Reverse(tally.count), *key));
     tallies.truncate(MAX_GROUPS);
     tallies

@@ -9,6 +9,7 @@
 //	grow      let goroutines need a larger stack, and wait with it
 //	gc        collect twice
 //	many N    have N goroutines more, which wait
+//	busy      have some that never rest
 //
 // It starts with a look, and ends with stdin.
 package main
@@ -206,6 +207,20 @@ func many(n int) {
 	}
 }
 
+// Two that hand a number to each other, and allocate.
+func pair() {
+	there, back := make(chan []byte), make(chan []byte)
+	go func() {
+		for b := range there {
+			back <- append([]byte(nil), b...)
+		}
+	}()
+	for {
+		there <- make([]byte, 64)
+		<-back
+	}
+}
+
 func main() {
 	var leaked, living list
 	leak(&leaked)
@@ -236,6 +251,10 @@ func main() {
 			n, err := strconv.Atoi(number)
 			must(err)
 			many(n)
+		case "busy":
+			for i := 0; i < 4; i++ {
+				go pair()
+			}
 		}
 	}
 }

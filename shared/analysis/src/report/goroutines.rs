@@ -28,7 +28,8 @@ const BY_CREATOR: &str = "By the go statement that created them, in the last cen
      no growth. Ages count from when a goroutine was first seen.";
 const BY_STATE: &str = "By runtime state and Go's own wait reason, in the last census of the window.";
 const CENSUSES: &str = "runtime.allgs, read while the program runs: what began or ended meanwhile is counted or \
-     not. Torn ones changed while they were read; those and ungrouped ones are in no other table.";
+     not. Torn ones changed while they were read; those and ungrouped ones are in no other table. \
+     Where many stand alike, one in 64 is looked at and the stack of the others inferred.";
 const EVENTS: &str = "Every event was seen while goroutine events were on, less what was dropped. Coroutines \
      (iter.Pull) are seen to end only. Rates are over the window.";
 
@@ -176,6 +177,7 @@ fn overview(censuses: &[GoroutineCensus]) -> Table {
             ("Dead, kept for reuse", Unit::Count),
             ("Torn", Unit::Count),
             ("Ungrouped", Unit::Count),
+            ("Stack inferred", Unit::Count),
         ],
     );
     for census in censuses.iter().rev() {
@@ -186,6 +188,7 @@ fn overview(censuses: &[GoroutineCensus]) -> Table {
             census.dead,
             census.torn,
             census.ungrouped,
+            census.inferred,
         ];
         table.rows.push(Row {
             cells: numbers.map(|number| Cell::Value(number as f64)).to_vec(),

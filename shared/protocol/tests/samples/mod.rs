@@ -268,6 +268,7 @@ fn census() -> GoroutineCensus {
         dead: 3,
         torn: 1,
         ungrouped: 0,
+        inferred: 3,
         groups: vec![GoroutineGroup {
             creator: Some(StackId(0)),
             creator_is_whole: true,
