@@ -13,7 +13,7 @@
 #[path = "memory/program.rs"]
 mod program;
 
-use heaptide_collector::linux::memory::buckets::Buckets;
+use heaptide_collector::linux::memory::buckets::{Buckets, physical};
 use heaptide_collector::linux::memory::heap_stats::{HeapStats, runtime_objects};
 use heaptide_collector::linux::memory::layout::HeapLayout;
 use heaptide_collector::linux::{GoTarget, Process, ledger, monotonic_ns};
@@ -146,7 +146,7 @@ fn totals(watched: &mut Watched, buckets: &Buckets) -> [u64; 6] {
 
 #[test]
 fn buckets_equal_memprofile() {
-    let (mut held, mut programs) = (0, 0);
+    let (mut held, mut programs, mut inlined) = (0, 0, 0);
     for mut watched in watched() {
         let name = watched.program.name.clone();
         let mut buckets = Buckets::default();
@@ -170,6 +170,7 @@ fn buckets_equal_memprofile() {
             assert_eq!(got, expected, "{name}, round {round}: {pairs:?}");
             assert!(!buckets.full, "{name}");
             held += got[5];
+            inlined += assert_stacks(&name, &mut watched.go, &buckets);
         }
         programs += 1;
     }
@@ -178,6 +179,25 @@ fn buckets_equal_memprofile() {
         held >= programs,
         "{held} samples of main.allocate in {programs} programs"
     );
+}
+
+/// Go writes down each call by itself, inlined or not: the innermost one at each address. Taken as frames, with
+/// what is inlined there, these must be the same calls. Says how many were inlined.
+fn assert_stacks(name: &str, go: &mut GoTarget, buckets: &Buckets) -> usize {
+    let mut inlined = 0;
+    let mut calls = |pc| {
+        let mut calls = Vec::new();
+        go.symbolize(pc, true, &mut |symbol| calls.push(symbol.function.to_owned()));
+        calls
+    };
+    for bucket in buckets.known() {
+        let written: Vec<String> = bucket.pcs.iter().map(|pc| calls(*pc).swap_remove(0)).collect();
+        let frames = physical(&bucket.pcs, |pc| calls(pc).len());
+        inlined += written.len() - frames.len();
+        let expanded: Vec<String> = frames.iter().flat_map(|pc| calls(*pc)).collect();
+        assert_eq!(expanded, written, "{name}");
+    }
+    inlined
 }
 
 fn line(ledger: &Ledger, kind: LedgerKind) -> u64 {

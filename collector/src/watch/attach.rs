@@ -67,17 +67,17 @@ impl Target {
         let mut warnings = Vec::new();
         warnings.extend(go.limits());
         let (mut bpf, no_bpf) = match object.map(|object| probe(object, &process, &plan)) {
-            None => (None, Some("--no-bpf was given".to_owned())),
+            None => (None, Some(NoProbes::asked())),
             Some(Ok(bpf)) => (Some(bpf), None),
-            // What the person can't change now is worked around; everything else is an error.
-            Some(Err(error @ (BpfError::NoRight { .. } | BpfError::NoFeature { .. }))) => {
-                (None, Some(error.to_string()))
-            }
-            Some(Err(error)) => return Err(error.into()),
+            Some(Err(error)) => match NoProbes::because(&error) {
+                Some(reason) => (None, Some(reason)),
+                None => return Err(error.into()),
+            },
         };
-        if let Some(why) = &no_bpf {
+        if let Some(reason) = &no_bpf {
             warnings.push(format!(
-                "nothing is probed ({why}): the heap is told by Go's own profile, read from the program's memory"
+                "nothing is probed ({}): the heap is told by Go's own profile, read from the program's memory",
+                reason.whole
             ));
         }
         let mappings = match &mut bpf {
@@ -94,8 +94,8 @@ impl Target {
             .rate_address()
             .and_then(|address| process.read_word(address).ok());
         let mut capabilities = linux::capabilities(&plan, mappings, rate);
-        if let Some(why) = no_bpf {
-            without_probes(&mut capabilities, &why);
+        if let Some(reason) = no_bpf {
+            reason.tell(&mut capabilities);
         }
         let signature = linux::signature(&process, &go);
         let kernel = KernelClasses::new(
@@ -147,16 +147,54 @@ fn probe(object: &[u8], process: &Process, plan: &ProbePlan) -> Result<BpfSessio
     Ok(bpf)
 }
 
-/// All but what is read from `/proc` needs probes.
-fn without_probes(capabilities: &mut [Capability], why: &str) {
-    for row in capabilities
-        .iter_mut()
-        .filter(|row| row.class != EventClass::Gauge)
-    {
-        row.state = CapabilityState::Unavailable {
-            why: format!("nothing is probed: {why}"),
-            remedy: "sudo heaptide, without --no-bpf".to_owned(),
-        };
+/// Why nothing is probed, and what would change it.
+#[derive(Debug)]
+struct NoProbes {
+    /// Everything, for a person.
+    whole: String,
+    why: String,
+    remedy: &'static str,
+}
+
+impl NoProbes {
+    fn asked() -> Self {
+        let why = "--no-bpf was given";
+        Self {
+            whole: why.to_owned(),
+            why: why.to_owned(),
+            remedy: "sudo heaptide attach PID",
+        }
+    }
+
+    /// What the person can't change from here is worked around; everything else is an error.
+    fn because(error: &BpfError) -> Option<Self> {
+        let whole = error.to_string();
+        Some(match error {
+            BpfError::NoRight { doing, .. } => Self {
+                whole,
+                why: format!("no right to {doing}"),
+                remedy: "sudo heaptide attach PID",
+            },
+            BpfError::NoFeature { .. } => Self {
+                why: whole.clone(),
+                whole,
+                remedy: "uname -r",
+            },
+            _ => return None,
+        })
+    }
+
+    /// All but what is read from `/proc` needs probes.
+    fn tell(&self, capabilities: &mut [Capability]) {
+        for row in capabilities
+            .iter_mut()
+            .filter(|row| row.class != EventClass::Gauge)
+        {
+            row.state = CapabilityState::Unavailable {
+                why: format!("nothing is probed: {}", self.why),
+                remedy: self.remedy.to_owned(),
+            };
+        }
     }
 }
 
@@ -208,7 +246,11 @@ mod tests {
             method: Method::Exact,
             state: CapabilityState::Active,
         });
-        without_probes(&mut rows, "no right to load eBPF");
+        let refused = BpfError::NoRight {
+            doing: "load eBPF",
+            remedy: "be root".to_owned(),
+        };
+        NoProbes::because(&refused).unwrap().tell(&mut rows);
         for row in rows {
             let says_why = matches!(
                 &row.state,

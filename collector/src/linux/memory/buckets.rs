@@ -117,7 +117,7 @@ impl Buckets {
 
 /// One return address for each frame that is really there: `depth(pc)` is how many calls, inlined ones with
 /// their caller, lie at a return address. Go writes each of them down by itself.
-pub(crate) fn physical(pcs: &[u64], mut depth: impl FnMut(u64) -> usize) -> Vec<u64> {
+pub fn physical(pcs: &[u64], mut depth: impl FnMut(u64) -> usize) -> Vec<u64> {
     let mut kept = Vec::with_capacity(pcs.len());
     let mut rest = pcs;
     while let [pc, callers @ ..] = rest {

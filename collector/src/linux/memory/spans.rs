@@ -2,7 +2,8 @@
 //!
 //! Spans are read while the program runs: one that is taken or given back meanwhile is seen as it was a
 //! moment before. Work buffers of the collector are spans like those of stacks, and are counted with them:
-//! the runtime does not mark the difference.
+//! the runtime does not mark the difference. While they are read, each span takes 32 bytes of ours; afterwards
+//! neighbours of one kind are one.
 
 use super::layout::{HeapLayout, slice, word_at, words};
 use super::scattered::Runs;

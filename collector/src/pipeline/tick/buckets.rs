@@ -67,8 +67,11 @@ impl Pipeline {
     pub(crate) fn bucket(&mut self, index: usize, totals: BucketTotals, at_ns: u64) {
         let rate_index = self.rate_index_at(at_ns);
         let rate_bytes = self.rate_of(rate_index);
-        // The tick that is open now is closed next.
-        let tick = self.open_tick + 1;
+        // The tick that is open now is closed next; before the first one it has just ended.
+        let tick = match self.open_tick {
+            0 => (at_ns / self.config.tick_ns).saturating_sub(1) as u32,
+            last => last + 1,
+        };
         if self.bucket_heap.buckets.len() <= index {
             self.bucket_heap.buckets.resize_with(index + 1, Bucket::default);
         }
