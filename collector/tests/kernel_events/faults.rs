@@ -25,7 +25,7 @@ fn faults_are_as_many_as_pages_touched() {
         let sums = session.sums(target.pid()).expect("sums");
         seen.drain(&mut session);
         assert_nothing_vanished(&session, seen.records);
-        seen.finish(Vec::new());
+        seen.finish(&[]);
 
         let end = done.base + done.pages * PAGE_BYTES;
         let inside: Vec<u64> = seen

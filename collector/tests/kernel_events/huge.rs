@@ -28,7 +28,7 @@ fn a_collapse_is_seen_at_its_address() {
     }
     assert_eq!(done.errno, "");
     assert_eq!(done.anon_huge_kb, done.huge_pages * HUGE_BYTES / 1024);
-    seen.finish(Vec::new());
+    seen.finish(&[]);
 
     // The first call goes from behind the beginning of one huge page to behind the beginning of another: only
     // those in between are whole. The second takes what is left.
@@ -123,7 +123,7 @@ fn what_khugepaged_does_is_told_by_process() {
         eprintln!("SKIP: khugepaged did not come by in time");
         return;
     }
-    seen.finish(Vec::new());
+    seen.finish(&[]);
     let collapsed = seen
         .of_kind(EventKind::HugePage)
         .filter(|(_, row)| row.detail == HugePageDetail::Collapsed as u64)
@@ -133,4 +133,24 @@ fn what_khugepaged_does_is_told_by_process() {
     let newest = &table(&report, "Huge pages, newest first").rows[0];
     assert_eq!(newest.cells[1], Cell::Unknown, "its address is not known");
     assert_eq!(text(&newest.cells[3]), "khugepaged");
+}
+
+#[test]
+fn it_is_the_same_in_a_pid_namespace_of_ones_own() {
+    if session().is_none() || toolchains().is_empty() {
+        return;
+    }
+    // Ids in there are not those that the kernel uses by itself.
+    let output = std::process::Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc"])
+        .arg(std::env::current_exe().expect("this test"))
+        .args([
+            "--exact",
+            "huge::a_collapse_is_seen_at_its_address",
+            "waits::waits_add_up_to_the_kernels_run_delay",
+        ])
+        .output()
+        .expect("run unshare");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("2 passed"), "{said}");
 }

@@ -113,7 +113,7 @@ impl Events {
             let reader = scope.spawn(|| report(&mut self.stdout, "done"));
             while !reader.is_finished() {
                 seen.drain(session);
-                std::thread::sleep(std::time::Duration::from_millis(2));
+                wait_for_records(session);
             }
             reader.join().expect("the program's last line")
         });
@@ -134,6 +134,16 @@ impl Drop for Events {
         self.stdin = None;
         let _ = self.child.wait();
     }
+}
+
+/// Until there is a record, or a moment has passed.
+fn wait_for_records(session: &BpfSession) {
+    let moment = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 2_000_000,
+    };
+    let mut fds = [rustix::event::PollFd::new(session, rustix::event::PollFlags::IN)];
+    let _ = rustix::event::poll(&mut fds, Some(&moment));
 }
 
 fn report(stdout: &mut BufReader<ChildStdout>, event: &str) -> Truth {
@@ -189,10 +199,10 @@ impl Seen {
     }
 
     /// Closes the tick and lets the viewer have it.
-    pub(crate) fn finish(&mut self, more: Vec<Section>) {
+    pub(crate) fn finish(&mut self, more: &[Section]) {
         let output = self.pipeline.close_tick(monotonic_ns() + 1);
         let mut writer = SectionWriter::default();
-        for section in output.sections.iter().chain(&more) {
+        for section in output.sections.iter().chain(more) {
             if let Section::Events(batch) = section {
                 self.rows
                     .extend(batch.iter().filter_map(|event| match event.body {

@@ -22,7 +22,7 @@ fn waits_add_up_to_the_kernels_run_delay() {
     let sums = session.sums(target.pid()).expect("sums");
     seen.drain(&mut session);
     assert_nothing_vanished(&session, seen.records);
-    seen.finish(vec![Section::Gauges(Gauges {
+    seen.finish(&[Section::Gauges(Gauges {
         timestamp_ns: 0,
         values: vec![
             GaugeValue {

@@ -44,7 +44,7 @@ fn assists_and_pauses_agree_with_gos_own_metrics() {
             (Gauge::SWEEPS, sums.sweeps),
             (Gauge::SWEEP_NS, sums.sweep_ns),
         ];
-        seen.finish(vec![Section::Gauges(Gauges {
+        seen.finish(&[Section::Gauges(Gauges {
             timestamp_ns: 0,
             values: values.map(|(gauge, value)| GaugeValue { gauge, value }).to_vec(),
         })]);
