@@ -1,4 +1,5 @@
-//! `heaptide record`, `report`, `export` and `diff` on real programs, and on what is left of a killed recorder.
+//! `heaptide record`, `report`, `export` and `diff` on real programs, and on what is left of a killed
+//! recorder.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 

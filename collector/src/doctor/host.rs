@@ -190,7 +190,8 @@ fn bpf() -> (String, Option<Obstacle>) {
     }
 }
 
-/// From `confidentiality` on, programs may not read memory (security/lockdown/lockdown.c, `LOCKDOWN_BPF_READ_KERNEL`).
+/// From `confidentiality` on, programs may not read memory (security/lockdown/lockdown.c,
+/// `LOCKDOWN_BPF_READ_KERNEL`).
 fn lockdown_obstacle(text: &str) -> Option<Obstacle> {
     (chosen_word(text) == "confidentiality").then(|| {
         Obstacle::new(

@@ -1,11 +1,12 @@
-//! `heaptide doctor`: what this host, and one process on it, allow to be seen, why not, and the one command that
-//! would change it.
+//! `heaptide doctor`: what this host, and one process on it, allow to be seen, why not, and the one command
+//! that would change it.
 //!
-//! It only looks: nothing is attached, mounted or written, and the process is not stopped. The one thing it makes
-//! is an eBPF ring buffer of one page that is closed at once, because no file says whether bpf(2) is allowed.
+//! It only looks: nothing is attached, mounted or written, and the process is not stopped. The one thing it
+//! makes is an eBPF ring buffer of one page that is closed at once, because no file says whether bpf(2) is
+//! allowed.
 //!
-//! The matrix of sources is the one that travels with a session ([`crate::linux::capabilities`]), with what the
-//! host forbids put in.
+//! The matrix of sources is the one that travels with a session ([`crate::linux::capabilities`]), with what
+//! the host forbids put in.
 
 mod host;
 mod matrix;

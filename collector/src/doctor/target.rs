@@ -10,8 +10,9 @@ use heaptide_symbols::{NEWEST_MINOR, OLDEST_MINOR, ProbeInstruction};
 use std::fs;
 use std::path::Path;
 
-/// Functions that only a program with a heap profile has. Where the linker keeps none of them, it lets the program
-/// start with `MemProfileRate` 0 (cmd/link/internal/ld/deadcode.go, `runtime.disableMemoryProfiling`).
+/// Functions that only a program with a heap profile has. Where the linker keeps none of them, it lets the
+/// program start with `MemProfileRate` 0 (cmd/link/internal/ld/deadcode.go,
+/// `runtime.disableMemoryProfiling`).
 const PROFILE_READERS: [&str; 3] = [
     "runtime.MemProfile",
     "runtime.memProfileInternal",

@@ -1,7 +1,8 @@
 //! A session straight into a file, without a hub.
 //!
-//! Each record is one write, so a file that a killed collector leaves is whole up to its last record, which may
-//! be torn. The page cache keeps it through `kill -9`; only the end is synced, so a power cut may cost more.
+//! Each record is one write, so a file that a killed collector leaves is whole up to its last record, which
+//! may be torn. The page cache keeps it through `kill -9`; only the end is synced, so a power cut may cost
+//! more.
 //!
 //! Left out: several files for one session. A file that has reached its limit ends the watch.
 

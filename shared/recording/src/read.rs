@@ -75,7 +75,7 @@ impl Reader {
     }
 
     fn read(&mut self, is_end: bool) -> Result<(), RecordingError> {
-        if !self.has_head && !self.read_head(is_end)? {
+        if !self.has_head && !self.read_head()? {
             return Ok(());
         }
         loop {
@@ -108,15 +108,15 @@ impl Reader {
     }
 
     /// Whether the file's head is there.
-    fn read_head(&mut self, is_end: bool) -> Result<bool, RecordingError> {
+    fn read_head(&mut self) -> Result<bool, RecordingError> {
         let [.., expected] = FILE_HEAD;
         let magic_bytes = FILE_HEAD.len() - 1;
         let got = &self.buffer[..self.buffer.len().min(FILE_HEAD.len())];
-        if got[..got.len().min(magic_bytes)] != FILE_HEAD[..got.len().min(magic_bytes)] {
+        let length = got.len().min(magic_bytes);
+        if got[..length] != FILE_HEAD[..length] {
             return Err(RecordingError::NotARecording { got: got.to_vec() });
         }
         match got.get(magic_bytes) {
-            None if is_end => Ok(false),
             None => Ok(false),
             Some(version) if *version != expected => Err(RecordingError::Version {
                 expected,

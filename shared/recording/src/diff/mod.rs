@@ -1,9 +1,9 @@
 //! Two recordings, call site by call site: what moved, and what only seems to.
 //!
 //! Each figure has its own interval. Those of a difference are put together by the method of variance
-//! estimates recovery (Zou and Donner, 2008): the distances of both figures to the ends of their intervals add as
-//! squares. A site moved only if the interval of its difference leaves out 0. At 99 % that happens by chance to
-//! one site in a hundred that did not move.
+//! estimates recovery (Zou and Donner, 2008): the distances of both figures to the ends of their intervals
+//! add as squares. A site moved only if the interval of its difference leaves out 0. At 99 % that happens
+//! by chance to one site in a hundred that did not move.
 //!
 //! A site is a function and its file: lines shift from one build to the next.
 

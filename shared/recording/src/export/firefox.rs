@@ -1,8 +1,9 @@
 //! The Firefox Profiler's processed profile, format version 55 (github.com/firefox-devtools/profiler,
 //! docs-developer/CHANGELOG-formats.md and src/types/profile.ts; its front end upgrades older versions).
 //!
-//! One thread stands for the program. Its samples are the stacks of the metric asked for, weighed in bytes; its
-//! allocation table (`nativeAllocations`) has what was allocated and, negative, what was freed, over time.
+//! One thread stands for the program. Its samples are the stacks of the metric asked for, weighed in bytes;
+//! its allocation table (`nativeAllocations`) has what was allocated and, negative, what was freed, over
+//! time.
 
 use super::{ExportQuery, counted, provenance};
 use crate::Recording;

@@ -1,5 +1,5 @@
-//! A recording in the formats of other tools. Each has the estimates, weighed sample by sample as Go's own heap
-//! profile is; intervals have no place there, so they are told in words where the format has room.
+//! A recording in the formats of other tools. Each has the estimates, weighed sample by sample as Go's own
+//! heap profile is; intervals have no place there, so they are told in words where the format has room.
 
 mod collapsed;
 mod firefox;

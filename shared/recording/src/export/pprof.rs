@@ -1,9 +1,9 @@
-//! profile.proto, as Go's own heap profile has it (runtime/pprof/protomem.go, `writeHeapInternal`): the same four
-//! values in the same order, one sample for each stack and size with the size as the label `bytes`, the
-//! allocator's frames left out, and values weighed by `1 / (1 - exp(-size / rate))`.
+//! profile.proto, as Go's own heap profile has it (runtime/pprof/protomem.go, `writeHeapInternal`): the
+//! same four values in the same order, one sample for each stack and size with the size as the label
+//! `bytes`, the allocator's frames left out, and values weighed by `1 / (1 - exp(-size / rate))`.
 //!
-//! It differs in what it must: `alloc_*` counts the window, `inuse_*` what is live at its end and was allocated
-//! since Heaptide came; locations have no addresses, because a session keeps none.
+//! It differs in what it must: `alloc_*` counts the window, `inuse_*` what is live at its end and was
+//! allocated since Heaptide came; locations have no addresses, because a session keeps none.
 
 use super::proto::Message;
 use super::{ExportQuery, counted, gzip, provenance};
