@@ -6,7 +6,8 @@ const reports = [];
 
 globalThis.heaptideFatal = (text) => {
   if (reports.length >= 5) return;
-  reports.push(text);
+  // Where in the module it was: `wasm-function[…]:0x…`, which a build with names can tell.
+  reports.push(`${text}\n${new Error().stack}`);
   document.getElementById('fatal-report').textContent =
     `${reports.join('\n\n')}\n\npage ${location.pathname}\n${navigator.userAgent}\n${new Date().toISOString()}`;
   fatal.hidden = false;

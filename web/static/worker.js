@@ -1,7 +1,7 @@
 // The worker: gets the compiled module first, then the page's messages, which wait until it is ready.
 import init, { worker_message, worker_parity, worker_start } from '/{{app.js}}';
 
-globalThis.heaptideFatal = (text) => postMessage({ fatal: text });
+globalThis.heaptideFatal = (text) => postMessage({ fatal: `${text}\n${new Error().stack}` });
 
 const waiting = [];
 let ready = false;

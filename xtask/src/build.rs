@@ -146,6 +146,19 @@ pub(crate) fn wasm_command(place: &Place, rust: &Rust, profile: &str) -> Command
     let mut command = rust.cargo(place);
     command.args(["build", "--package", "heaptide-web", "--profile", profile]);
     rust.for_wasm(&mut command);
+    if profile == WASM_PROFILE {
+        // What is downloaded does without the places of panics (their report has the module's own offsets
+        // from the browser) and without the text of `{:?}`. Both flags are unstable, as the building of a
+        // library is. They stand in the place of those in .cargo/config.toml, hence the first.
+        let flags = [
+            "--cfg=erase_components",
+            "-Zlocation-detail=none",
+            "-Zfmt-debug=none",
+        ];
+        command
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    }
     command
 }
 

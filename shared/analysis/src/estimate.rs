@@ -156,7 +156,7 @@ impl Sum {
             return 0.0;
         }
         let one_sample = (self.squares + other.squares) / (self.estimate + other.estimate);
-        erfc((difference - one_sample).max(0.0) / (2.0 * variance).sqrt()).min(1.0)
+        erfc((difference - one_sample).max(0.0) / (2.0 * variance).sqrt()).clamp(f64::MIN_POSITIVE, 1.0)
     }
 }
 

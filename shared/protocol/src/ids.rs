@@ -40,7 +40,7 @@ impl fmt::Debug for SessionId {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("session id {got:?}: expected 32 hexadecimal digits")]
+#[error("session id '{got}': expected 32 hexadecimal digits")]
 pub struct SessionIdError {
     got: String,
 }

@@ -54,8 +54,18 @@ pub(super) fn follow_matrix(store: Store) {
     let known = known(store);
     Effect::new(move || {
         let _ = known.get();
-        let rows =
-            untrack(|| store.with_row(|row| row.summary.capabilities.iter().map(matrix_row).collect()));
+        let needle = store.place.with(|place| place.view.filter.to_ascii_lowercase());
+        let says_so = |row: &Row| {
+            row.cells
+                .iter()
+                .any(|cell| matches!(cell, Cell::Text(words) if words.to_ascii_lowercase().contains(&needle)))
+        };
+        let rows = untrack(|| {
+            store.with_row(|row| {
+                let all = row.summary.capabilities.iter().map(matrix_row);
+                all.filter(says_so).collect()
+            })
+        });
         let column = |label: &str| Column {
             label: label.to_owned(),
             unit: Unit::Text,

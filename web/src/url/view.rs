@@ -167,7 +167,7 @@ impl ViewState {
             None => VIEW_VERSION,
             Some((_, text)) => text.parse().unwrap_or_else(|_| {
                 problems.push(format!(
-                    "The link's version {text:?} is not a number; it was read as {VIEW_VERSION}."
+                    "The link's version '{text}' is not a number; it was read as {VIEW_VERSION}."
                 ));
                 VIEW_VERSION
             }),
