@@ -3,7 +3,8 @@
 
 #![expect(
     clippy::print_stderr,
-    reason = "what was done is worth a line in the test's output"
+    clippy::expect_used,
+    reason = "what was done is worth a line in the test's output, and a test that can't be set up has failed"
 )]
 
 use heaptide_analysis::views::{Metric, Window};
@@ -137,7 +138,7 @@ fn see_samples(stranger: &Stranger, serving: &Serving, hub: &Hub, load: &Load) {
     assert_eq!(watcher.detach(), 0, "{name}");
     console.until_ended(session);
     console.view(session, |view| {
-        assert!(view.errors.is_empty(), "{name}: {:?}", view.errors)
+        assert!(view.errors.is_empty(), "{name}: {:?}", view.errors);
     });
 }
 

@@ -158,7 +158,7 @@ fn a_version_outside_the_table_still_has_functions() {
         assert_eq!(binary.go_version().map(|v| v.minor), Some(99));
         let Support::UnknownVersion {
             found,
-            oldest_minor: 21,
+            oldest_minor: 19,
             newest_minor: 27,
         } = binary.support()
         else {
@@ -169,6 +169,31 @@ fn a_version_outside_the_table_still_has_functions() {
         let site = binary.probe_site("runtime.profilealloc").unwrap();
         assert_eq!(site.instruction, ProbeInstruction::Push);
         assert!(binary.mem_profile_rate_vaddr().is_some());
+    }
+}
+
+#[test]
+fn without_build_information_the_version_is_that_of_the_runtime() {
+    const MAGIC: &[u8] = b"\xff Go buildinf:\x08\x02";
+    for mut sample in samples() {
+        let whole = GoBinary::parse(sample.clone()).unwrap();
+        let at = position(&sample, MAGIC);
+        sample[at..at + MAGIC.len()].fill(0);
+        let binary = GoBinary::parse(&sample[..]).unwrap();
+        assert_eq!(binary.build_info(), None);
+        assert_eq!(binary.go_version(), whole.go_version());
+        assert_eq!(
+            (binary.support(), binary.offsets()),
+            (Support::Full, whole.offsets())
+        );
+        // Inlined calls too, whose place depends on the version.
+        let function = whole.function("runtime.gcStart").unwrap();
+        let (mut got, mut expected) = (Vec::new(), Vec::new());
+        for vaddr in function.entry_vaddr..function.end_vaddr {
+            binary.resolve(vaddr, PcKind::Instruction, &mut got);
+            whole.resolve(vaddr, PcKind::Instruction, &mut expected);
+        }
+        assert!(got == expected && got.iter().any(|frame| frame.inlined));
     }
 }
 

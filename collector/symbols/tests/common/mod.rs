@@ -15,6 +15,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Ways to build, and what they change in the file.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +26,9 @@ pub struct Variant {
     pub pie: bool,
     pub cgo: bool,
 }
+
+/// Two tests of a process may build the same at the same time.
+static PARTS: AtomicU32 = AtomicU32::new(0);
 
 const STRIP: &str = "-ldflags=-s -w";
 const PIE: &str = "-buildmode=pie";
@@ -143,7 +147,8 @@ impl Toolchain {
             return output;
         }
         // Renamed when whole, so that a build that was broken off is not taken for one.
-        let part = cache.join(format!("{name}.{}", std::process::id()));
+        let number = PARTS.fetch_add(1, Ordering::Relaxed);
+        let part = cache.join(format!("{name}.{}.{number}", std::process::id()));
         let mut build = self.command(&["build", "-o"]);
         build.arg(&part).args(variant.flags).arg(".").current_dir(&source);
         build.env("CGO_ENABLED", if variant.cgo { "1" } else { "0" });
