@@ -70,7 +70,7 @@ fn creations_exits_and_growth_are_those_of_the_program() {
     for (what, _dir, binary, _) in builds(false) {
         let (mut program, _) = Program::start(&binary);
         let pid = program.pid();
-        let plan = program.go.plan().expect("a known version");
+        let plan = program.go.plan();
         let sites = plan.goroutines.expect("sites");
         assert_eq!(
             sites.iter().map(|site| site.program).collect::<Vec<_>>(),
@@ -80,7 +80,7 @@ fn creations_exits_and_growth_are_those_of_the_program() {
             .attach(&TargetSpec {
                 pid,
                 executable: None,
-                offsets: Some(plan.offsets),
+                offsets: plan.offsets,
                 enabled: ClassSet::NONE.with(Class::Goroutine),
                 sites: Vec::new(),
             })

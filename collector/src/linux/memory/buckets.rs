@@ -9,7 +9,7 @@
 //! or too small once; totals only grow, so the next reading is right again.
 
 use super::layout::{HeapLayout, word_at, words};
-use super::scattered::Runs;
+use super::scattered::Scattered;
 use crate::linux::Process;
 use std::io;
 
@@ -100,7 +100,7 @@ impl Buckets {
         places.sort_unstable();
         let addresses: Vec<u64> = places.iter().map(|(at, _)| *at).collect();
         let known = &mut self.known;
-        Runs::default().read(process, &addresses, bytes, |place, bytes| {
+        Scattered::default().read_close(process, &addresses, bytes, |place, bytes| {
             let bucket = places.get(place).and_then(|(_, index)| known.get_mut(*index));
             let (Some(bytes), Some(bucket)) = (bytes, bucket) else {
                 return;

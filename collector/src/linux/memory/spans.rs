@@ -6,7 +6,7 @@
 //! neighbours of one kind are one.
 
 use super::layout::{HeapLayout, slice, word_at, words};
-use super::scattered::Runs;
+use super::scattered::Scattered;
 use crate::linux::Process;
 use std::io;
 
@@ -71,7 +71,7 @@ fn spans(process: &Process, layout: &HeapLayout) -> io::Result<Vec<Extent>> {
     let (mut all, _) = slice(process, layout.mheap + u64::from(o.mheap_allspans))?;
     all.sort_unstable();
     let mut spans = Vec::new();
-    Runs::default().read(process, &all, o.mspan_elemsize as usize, |_, bytes| {
+    Scattered::default().read_close(process, &all, o.mspan_elemsize as usize, |_, bytes| {
         let Some(bytes) = bytes else { return };
         let of = match bytes.get(o.mspan_state as usize) {
             Some(&IN_USE) => Use::HeapInUse,
