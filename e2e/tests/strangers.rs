@@ -25,7 +25,7 @@ const WARM_UP: u64 = 300;
 fn rounds(stranger: &Stranger) -> usize {
     match (is_full(), stranger.is_default) {
         (true, true) => 100,
-        (true, false) => 20,
+        (true, false) => 10,
         (false, _) => 5,
     }
 }

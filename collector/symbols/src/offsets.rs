@@ -2,7 +2,8 @@
 //!
 //! Source: DWARF of binaries built with go1.19.8, 1.21.13, 1.22.10, 1.23.9, 1.24.11, 1.25.5,
 //! 1.26.6 and 1.27.3, and for 1.20, whose toolchain no package registry carries, the source of
-//! 1.20.6 laid out by `go/types` (types `runtime.g`, `m`, `p`, `gobuf`, `special`); the test
+//! 1.20.6 laid out by `go/types`, seen to be so in a live esbuild 0.19.4 (go1.20.7): `m.curg` leads
+//! back to the goroutine, `m.procid` is the thread (types `runtime.g`, `m`, `p`, `gobuf`, `special`); the test
 //! `offsets_equal_dwarf` reads it again. Special kinds: `runtime/mheap.go`,
 //! `_KindSpecialProfile`. Patch releases have not moved these fields so far; a probe
 //! should still check, e.g. that `m.curg.m` leads back to `m`.

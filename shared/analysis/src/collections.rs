@@ -184,4 +184,23 @@ mod tests {
                 .is_empty()
         );
     }
+
+    #[test]
+    fn a_reason_that_is_known_at_the_end_only_is_that_of_the_pause() {
+        use EventKind::{StopTheWorldBegin as Begin, StopTheWorldEnd as End};
+        let mut collections = Collections::default();
+        for (kind, at, reason) in [(Begin, 10, 0), (End, 14, 2), (Begin, 20, 0), (End, 23, 1)] {
+            collections.apply(&event(kind, at, reason));
+        }
+        let all = Window {
+            from_ns: 0,
+            to_ns: 100,
+        };
+        let reasons: Vec<_> = collections
+            .pauses_in(all)
+            .into_iter()
+            .map(|pause| pause.reason_text)
+            .collect();
+        assert_eq!(reasons, ["GC sweep termination", "GC mark termination"]);
+    }
 }

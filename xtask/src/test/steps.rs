@@ -265,9 +265,6 @@ fn go_releases(place: &Place, options: &Options) -> Result<()> {
 fn serial(place: &Place, options: &Options, kind: Kind) -> Result<Ended> {
     let mut command = with_tests(place, options, kind)?;
     command.args(["--", "--test-threads=1"]);
-    if options.full {
-        command.env("HEAPTIDE_FULL", "1");
-    }
     command.args(&options.filter);
     Ok(Ended::Counted(tests(&mut command)?))
 }
@@ -279,6 +276,9 @@ fn test_command(place: &Place, options: &Options) -> Result<Command> {
     command
         .args(["test", "--workspace", "--no-fail-fast"])
         .envs(environment(place, options.require_all));
+    if options.full {
+        command.env("HEAPTIDE_FULL", "1");
+    }
     Ok(command)
 }
 
