@@ -203,7 +203,7 @@ impl Taking<'_> {
         let mut header = [0; 24];
         self.process.read_memory(self.plan.allgs, &mut header)?;
         let [start, len, capacity] = [0, 8, 16].map(|at| word(&header, at));
-        if len > capacity || start % 8 != 0 {
+        if len > capacity || !start.is_multiple_of(8) {
             return Err(io::Error::other(format!(
                 "no list of goroutines at {:#x}: start {start:#x}, length {len}, capacity {capacity}",
                 self.plan.allgs
@@ -487,7 +487,10 @@ fn walk_one(process: &Process, look: &Look, top: &[u8]) -> Option<Vec<u64>> {
     let mut stack = vec![leaf];
     let (mut start, mut bytes) = (look.sp, std::borrow::Cow::Borrowed(top));
     let mut bp = look.bp;
-    while (look.sp..look.hi.saturating_sub(15)).contains(&bp) && bp % 8 == 0 && stack.len() < MAX_FRAMES {
+    while (look.sp..look.hi.saturating_sub(15)).contains(&bp)
+        && bp.is_multiple_of(8)
+        && stack.len() < MAX_FRAMES
+    {
         if bp + 16 > start + bytes.len() as u64 {
             let mut deeper = vec![0; (look.hi - bp).min(DEEPER_BYTES) as usize];
             process.read_memory(bp, &mut deeper).ok()?;
