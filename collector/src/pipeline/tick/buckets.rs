@@ -19,6 +19,8 @@ const MAX_COHORTS: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Buckets {
     buckets: Vec<Bucket>,
+    /// All buckets were read once: what is new from then on was allocated, and freed, since.
+    primed: bool,
     /// What is counted as this program's heap, if the probes are not.
     pub(super) counted: bool,
     pub(super) live_sum: Estimator,
@@ -62,6 +64,11 @@ impl Pipeline {
         self.bucket_heap.counted = counted;
     }
 
+    /// All buckets have been taken in.
+    pub(crate) fn buckets_read(&mut self) {
+        self.bucket_heap.primed = true;
+    }
+
     /// Takes in the totals of bucket `index`, as read at `at_ns`. They only grow: a smaller one was read while
     /// Go moved counts from one cycle to the next, and the next reading has them.
     pub(crate) fn bucket(&mut self, index: usize, totals: BucketTotals, at_ns: u64) {
@@ -79,11 +86,10 @@ impl Pipeline {
         let Some(bucket) = buckets.buckets.get_mut(index) else {
             return;
         };
-        let is_first = bucket.allocs == 0 && bucket.frees == 0;
-        let already_freed = if is_first {
-            totals.frees.min(totals.allocs)
-        } else {
+        let already_freed = if buckets.primed {
             0
+        } else {
+            totals.frees.min(totals.allocs)
         };
         let births = totals.allocs.saturating_sub(bucket.allocs.max(already_freed));
         let deaths = totals.frees.saturating_sub(bucket.frees.max(already_freed));
@@ -174,6 +180,7 @@ mod tests {
             frees,
         };
         pipeline.bucket(0, totals, tick * TICK_NS + 50);
+        pipeline.buckets_read();
         let output = pipeline.close_tick((tick + 1) * TICK_NS);
         let table = output.sections.into_iter().find_map(|section| match section {
             Section::Lifetimes(table) => Some(table),
@@ -222,6 +229,17 @@ mod tests {
         assert_eq!(pipeline.live_samples(), 0);
         assert!((pipeline.live_estimate().0).abs() < 1e-6);
         assert_eq!(pipeline.allocated(), (51.0 * 64.0, 51));
+    }
+
+    /// In the second between two readings a bucket can be made, filled and emptied.
+    #[test]
+    fn what_is_new_later_is_told_with_what_died() {
+        let mut pipeline = pipeline();
+        pipeline.close_tick(10 * TICK_NS);
+        pipeline.buckets_read();
+        let table = reading(&mut pipeline, 10, 100, 60);
+        assert_eq!(table.births.iter().map(|row| row.count).sum::<u32>(), 100);
+        assert_eq!(table.deaths.iter().map(|row| row.count).sum::<u32>(), 60);
     }
 
     #[test]

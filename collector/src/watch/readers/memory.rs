@@ -15,8 +15,7 @@ use heaptide_protocol::session::{Capability, CapabilityState, EventClass, Method
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// The three, in the order in which they are read first: the profile's first births, which are of before, must
-/// not fall behind the first statistics.
+/// The three.
 pub(crate) fn all(go: &GoTarget, rate_bytes: Option<u64>) -> Vec<Box<dyn Reader>> {
     let layout = HeapLayout::of(go).map_err(|error| error.to_string());
     vec![
@@ -62,6 +61,19 @@ fn failed(what: &'static str) -> impl FnOnce(std::io::Error) -> CollectorError {
     move |source| CollectorError::io(format!("can't read {what}"), source)
 }
 
+fn statistics(context: &ReadContext<'_>, layout: &HeapLayout) -> Result<Section, CollectorError> {
+    let stats = HeapStats::read(context.process, layout).map_err(failed("Go's heap statistics"))?;
+    Ok(Section::Gauges(Gauges {
+        timestamp_ns: monotonic_ns(),
+        values: stats.gauges(),
+    }))
+}
+
+/// Whether the policy wants the profile and it can be had.
+fn reads_buckets(layout: &Layout, policy: &Policy) -> bool {
+    policy.sources.bucket_heap && layout.as_ref().is_ok_and(|layout| layout.mbuckets.is_some())
+}
+
 /// `runtime.memstats` about once a second.
 #[derive(Debug)]
 struct StatsReader {
@@ -73,8 +85,9 @@ impl Reader for StatsReader {
         "Go's heap statistics"
     }
 
-    fn period_ns(&self, _policy: &Policy) -> Option<u64> {
-        self.layout.is_ok().then_some(SECOND_NS)
+    /// With the profile on, both are read in one go: their comparison is of one moment.
+    fn period_ns(&self, policy: &Policy) -> Option<u64> {
+        (self.layout.is_ok() && !reads_buckets(&self.layout, policy)).then_some(SECOND_NS)
     }
 
     fn capability(&self) -> Capability {
@@ -87,11 +100,7 @@ impl Reader for StatsReader {
     }
 
     fn read(&mut self, context: &mut ReadContext<'_>) -> Result<Vec<Section>, CollectorError> {
-        let stats = HeapStats::read(context.process, of(&self.layout)?).map_err(failed(self.name()))?;
-        Ok(vec![Section::Gauges(Gauges {
-            timestamp_ns: monotonic_ns(),
-            values: stats.gauges(),
-        })])
+        Ok(vec![statistics(context, of(&self.layout)?)?])
     }
 }
 
@@ -112,9 +121,7 @@ impl Reader for BucketReader {
     }
 
     fn period_ns(&self, policy: &Policy) -> Option<u64> {
-        let on =
-            policy.sources.bucket_heap && self.layout.as_ref().is_ok_and(|layout| layout.mbuckets.is_some());
-        on.then_some(SECOND_NS)
+        reads_buckets(&self.layout, policy).then_some(SECOND_NS)
     }
 
     fn capability(&self) -> Capability {
@@ -174,6 +181,7 @@ impl Reader for BucketReader {
                 context.pipeline.bucket(index, totals, at_ns);
             }
         }
+        context.pipeline.buckets_read();
         if self.buckets.full {
             return Err(CollectorError::io(
                 format!(
@@ -183,7 +191,7 @@ impl Reader for BucketReader {
                 std::io::ErrorKind::OutOfMemory.into(),
             ));
         }
-        Ok(Vec::new())
+        Ok(vec![statistics(context, of(&self.layout)?)?])
     }
 }
 
