@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn quantities_have_three_figures_and_a_unit() {
-        let cases: [(fn(f64) -> String, f64, &str); 14] = [
+        type Write = fn(f64) -> String;
+        let cases: [(Write, f64, &str); 14] = [
             (bytes, 0.0, "0 B"),
             (bytes, 1023.0, "1023 B"),
             (bytes, 1024.0, "1.00 KiB"),

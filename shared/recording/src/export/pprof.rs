@@ -91,7 +91,7 @@ impl Profile {
             ("inuse_space", "bytes"),
         ] {
             let value_type = self.value_type(kind, unit);
-            self.message.message(1, value_type);
+            self.message.message(1, &value_type);
         }
         let mut mapping = Message::default();
         mapping.unsigned(1, MAPPING);
@@ -103,7 +103,7 @@ impl Profile {
         for field in 7..=10 {
             mapping.flag(field, true);
         }
-        self.message.message(3, mapping);
+        self.message.message(3, &mapping);
 
         if let Some(unix_ns) = recording.unix_ns(query.window.from_ns) {
             self.message.signed(9, unix_ns as i64);
@@ -111,7 +111,7 @@ impl Profile {
         let length_ns = query.window.to_ns.saturating_sub(query.window.from_ns);
         self.message.signed(10, length_ns as i64);
         let period_type = self.value_type("space", "bytes");
-        self.message.message(11, period_type);
+        self.message.message(11, &period_type);
         let rate_bytes = usual_rate(samples).unwrap_or_else(|| {
             let headline = recording.session.headline_at(query.window.to_ns);
             headline.sampling_rate_bytes
@@ -157,8 +157,8 @@ impl Profile {
         let mut sample = Message::default();
         sample.packed(1, locations);
         sample.packed(2, values.map(|value| value.round() as i64 as u64));
-        sample.message(3, label);
-        self.message.message(2, sample);
+        sample.message(3, &label);
+        self.message.message(2, &sample);
     }
 
     fn location(&mut self, group: &[StackFrame]) -> u64 {
@@ -177,9 +177,9 @@ impl Profile {
             let mut line = Message::default();
             line.unsigned(1, *function);
             line.signed(2, i64::from(*number));
-            location.message(4, line);
+            location.message(4, &line);
         }
-        self.message.message(4, location);
+        self.message.message(4, &location);
         self.locations.insert(lines, next);
         next
     }
@@ -195,7 +195,7 @@ impl Profile {
         function.unsigned(2, key.0);
         function.unsigned(3, key.0);
         function.unsigned(4, key.1);
-        self.message.message(5, function);
+        self.message.message(5, &function);
         self.functions.insert(key, next);
         next
     }

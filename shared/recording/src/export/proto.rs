@@ -38,7 +38,7 @@ impl Message {
         self.length_delimited(field, text.as_bytes());
     }
 
-    pub(super) fn message(&mut self, field: u64, message: Self) {
+    pub(super) fn message(&mut self, field: u64, message: &Self) {
         self.length_delimited(field, &message.bytes);
     }
 
@@ -80,7 +80,7 @@ mod tests {
         let mut inner = Message::default();
         inner.unsigned(1, 150);
         let mut message = Message::default();
-        message.message(3, inner);
+        message.message(3, &inner);
         assert_eq!(message.into_bytes(), [0x1a, 0x03, 0x08, 0x96, 0x01]);
         let mut message = Message::default();
         message.packed(6, [3, 270, 86942]);
