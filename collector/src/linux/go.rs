@@ -153,7 +153,11 @@ impl GoTarget {
         ProbePlan {
             points,
             refused,
-            goroutines: self.sites(&Program::GOROUTINES),
+            goroutines: if self.binary.go_version().is_none_or(|version| version.minor >= 21) {
+                self.sites(&Program::GOROUTINES)
+            } else {
+                Err("before Go 1.21 some events would be seen twice".to_owned())
+            },
             offsets: self.binary.offsets(),
         }
     }

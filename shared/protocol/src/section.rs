@@ -37,6 +37,10 @@ pub enum SectionKind {
 
 /// A decoded section. A section of a kind that this version doesn't know is skipped by its length.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few hundred bytes for the moment that a section takes"
+)]
 pub enum Section {
     Start(SessionStart),
     Dictionary(Dictionary),

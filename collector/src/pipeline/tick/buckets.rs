@@ -167,6 +167,7 @@ mod tests {
             tiers: Tiers::default(),
             addresses: false,
             wakep_site: false,
+            stop_reasons: true,
             processors: 2,
         };
         Pipeline::new(config, 1)

@@ -242,8 +242,8 @@ pub(crate) fn sections() -> Vec<Section> {
         Section::Regions(Regions {
             timestamp_ns: 15,
             rows: vec![Region {
-                start: 0xc000_0000_00,
-                end: 0xc000_4000_00,
+                start: 0xc0_0000_0000,
+                end: 0xc0_0040_0000,
                 kind: LedgerKind::GO_HEAP_IN_USE,
                 permissions: "rw-p".into(),
                 name: "[anon: Go: heap]".into(),

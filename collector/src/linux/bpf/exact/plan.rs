@@ -23,6 +23,10 @@ pub struct ExactPlan {
 impl ExactPlan {
     /// The plan, or why there can be none: with one allocator missing, a count of all would be no such count.
     pub fn find<B: AsRef<[u8]>>(binary: &GoBinary<B>) -> Result<Self, String> {
+        // Their sites can't tell a call from the growth of its stack, so a count would not be exact.
+        if binary.go_version().is_some_and(|version| version.minor < 21) {
+            return Err("before Go 1.21 some calls would be counted twice".to_owned());
+        }
         let names = binary.allocators();
         if names.is_empty() {
             return Err("this binary has no runtime.mallocgc".to_owned());
