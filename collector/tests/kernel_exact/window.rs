@@ -45,7 +45,7 @@ fn a_window_ends_by_time_by_cost_or_when_told() {
     assert_eq!(by_time.probes as usize, built.plan.sites.len());
     assert_eq!(by_time.phase, None);
 
-    // A thousandth of a core is 333 allocations a second.
+    // A thousandth of a core is 286 allocations a second.
     let cheap = WindowSpec {
         max_cost_permille: 1,
         length_ns: 60_000_000_000,
