@@ -19,6 +19,8 @@ mod counts;
 mod go;
 #[path = "kernel_exact/program.rs"]
 mod program;
+#[path = "kernel_exact/watched.rs"]
+mod watched;
 #[path = "kernel_exact/window.rs"]
 mod window;
 

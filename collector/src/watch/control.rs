@@ -51,16 +51,13 @@ impl Control {
         }
     }
 
-    /// Whether there can be exact windows, and if not, why.
-    pub(super) fn allow_exact(&mut self, available: Result<(), &str>) {
+    /// Whether there can be exact windows, and if not, why. A start-up window that can't be had is left out, and
+    /// that is told.
+    pub(super) fn allow_exact(&mut self, available: Result<(), &str>) -> Option<String> {
         self.no_exact = available.err().map(str::to_owned);
-    }
-
-    /// A start-up window that can't be had is left out.
-    pub(super) fn leave_out_exact(&mut self) -> Option<RejectReason> {
         let reason = self.reject_exact(self.policy.exact)?;
         self.policy.exact = None;
-        Some(reason)
+        Some(reason.to_string())
     }
 
     fn reject_exact(&self, exact: Option<ExactRequest>) -> Option<RejectReason> {

@@ -89,11 +89,11 @@ impl ExactWindows {
     pub(super) fn follow(
         &mut self,
         policy: &Policy,
-        rate_bytes: u64,
         target: &mut Target,
         pipeline: &mut Pipeline,
         tell: &mut dyn FnMut(WatchEvent),
     ) -> Option<Section> {
+        let rate_bytes = pipeline.rate_bytes();
         if let Some(running) = &mut self.running {
             running.rate_changed |= running.rate_bytes != rate_bytes;
             if policy.exact != Some(running.request) {

@@ -147,10 +147,7 @@ impl Watch {
             leak_check,
         );
         let exact = ExactWindows::new(config.bpf_object, &target.go);
-        control.allow_exact(exact.available());
-        if let Some(reason) = control.leave_out_exact() {
-            target.warnings.push(reason.to_string());
-        }
+        target.warnings.extend(control.allow_exact(exact.available()));
         if let Some(reason) = control.leave_out_rate(&target) {
             target.warnings.push(reason.to_string());
         }
@@ -290,7 +287,10 @@ impl Watch {
             self.every_second(now_ns, tell)?;
         }
         self.read(now_ns, tell);
-        self.follow_exact(tell);
+        let exact = self
+            .exact
+            .follow(self.control.policy(), &mut self.target, &mut self.pipeline, tell);
+        self.waiting.extend(exact);
         // What was late is closed tick by tick, so that each sample stays in the one in which it happened.
         let oldest_ns = end_ns.saturating_sub(MAX_LATE_TICKS * self.tick_ns);
         let mut next_ns = (self.closed_ns + self.tick_ns).max(oldest_ns);
@@ -353,19 +353,6 @@ impl Watch {
             tell(WatchEvent::Warning { message });
         });
         self.waiting.extend(sections);
-    }
-
-    /// Begins the exact window that the policy asks for, or takes in the one that has ended.
-    fn follow_exact(&mut self, tell: &mut dyn FnMut(WatchEvent)) {
-        let rate_bytes = self.pipeline.rate_bytes();
-        let section = self.exact.follow(
-            self.control.policy(),
-            rate_bytes,
-            &mut self.target,
-            &mut self.pipeline,
-            tell,
-        );
-        self.waiting.extend(section);
     }
 
     fn read_gauges(&mut self, now_ns: u64) {

@@ -203,7 +203,7 @@ impl Walk {
             }
             let offset = frame_pointer.wrapping_sub(base);
             let (next, pc) = if offset <= BLOCK_LAST * 8 {
-                let at = (offset / 8 & BLOCK_LAST) as usize;
+                let at = ((offset / 8) & BLOCK_LAST) as usize;
                 // SAFETY: filled, and two words from there are in the block.
                 unsafe { (*words.add(at), *words.add(at + 1)) }
             } else if read_block(frame_pointer, words) {
@@ -295,9 +295,9 @@ fn classify(
         }
     }
     let class = if bytes <= 1016 {
-        CLASS_OF_8[(bytes as usize + 7) / 8 & 127]
+        CLASS_OF_8[bytes.div_ceil(8) as usize & 127]
     } else {
-        CLASS_OF_128[(bytes as usize - 1024 + 127) / 128 & 255]
+        CLASS_OF_128[(bytes - 1024).div_ceil(128) as usize & 255]
     };
     Object {
         class: u64::from(class),

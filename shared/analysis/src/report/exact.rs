@@ -432,7 +432,7 @@ mod tests {
         let Cell::Value(half) = edge(10) else {
             panic!("{:?}", edge(10))
         };
-        assert!((half - 0.693_147 * 524_288.0).abs() < 10.0, "{half}");
+        assert!((half - std::f64::consts::LN_2 * 524_288.0).abs() < 10.0, "{half}");
         assert_eq!(edge(20), Cell::Unknown);
     }
 
