@@ -198,3 +198,51 @@ fn an_ordinary_user_watches_a_program_of_their_own() {
         assert_eq!(sites.finish().code, 0);
     }
 }
+
+/// Beside the probes, Go's own profile is a second witness: both are shares of the same exact count, and only
+/// the probes are counted.
+#[test]
+fn both_sources_agree_with_gos_own_count() {
+    let test = "probes and buckets";
+    let Some(binary) = machine::can_watch(test) else {
+        return;
+    };
+    let Some(program) = Go::V1_27.sites(test, Build::Plain) else {
+        return;
+    };
+    let hub = Hub::start(&binary);
+    let flags = format!("-windows 6 -gc -window-bytes {}", window_bytes(RATE_BYTES));
+    let mut sites = Sites::start(&program, &flags);
+    let options = format!("--buckets --allow-rate-write --sampling-rate {RATE_BYTES}");
+    let watcher = hub.attach(&options, sites.pid);
+    let (console, session) = (hub.console(), watcher.session);
+    console.until_sampling(session, RATE_BYTES);
+    // The first reading, from which on both are compared.
+    until("the first statistics", || {
+        value(&tables(&console, session), "Go's own statistics", 1).ok_or("none")
+    });
+    sites.go();
+    let end = sites.end();
+    until("the last reading", || {
+        let read = value(&tables(&console, session), "Go's own statistics", 1).unwrap_or(0.0);
+        (read >= end.total_alloc_bytes as f64).then_some(()).ok_or(read)
+    });
+    let tables = tables(&console, session);
+    let coverage = tables.iter().find(|table| table.title == "Coverage").unwrap();
+    assert_eq!(coverage.rows.len(), 2, "{coverage:?}");
+    for row in &coverage.rows {
+        let [Cell::Text(source), _, _, Cell::Figure(share)] = row.cells.as_slice() else {
+            panic!("{row:?}");
+        };
+        assert_holds(source, *share, 1.0);
+    }
+    // Twice the allocations would be seen if they were summed up.
+    let window = console.view(session, |view| view.session.span());
+    let allocated: u64 = end.bytes.values().sum();
+    let counted = console
+        .sites_like(session, window, Metric::Allocated, "main.site")
+        .total;
+    assert_holds("allocated by the probes", counted, allocated as f64);
+    assert_eq!(watcher.detach(), 0);
+    assert_eq!(sites.finish().code, 0);
+}

@@ -7,6 +7,7 @@ use crate::linux::bpf::{
     BpfError, BpfOptions, BpfSession, ClassSet, Program, TargetSpec, mount_tracefs, tracefs_path,
 };
 use crate::linux::{self, GoTarget, ProbePlan, Process};
+use heaptide_policy::{Policy, Sources};
 use heaptide_protocol::session::{Capability, CapabilityState, EventClass, PlatformSignature};
 use std::ffi::OsString;
 use std::process::{Child, Command};
@@ -114,6 +115,20 @@ impl Target {
             capabilities,
             warnings,
         })
+    }
+
+    /// Where nothing is probed, the policy says so from the start, and Go's own heap profile steps in.
+    pub(super) fn startable(&self, policy: &Policy) -> Policy {
+        let mut policy = policy.clone();
+        if self.bpf.is_none() {
+            policy.sources = Sources {
+                bucket_heap: true,
+                goroutine_census_ms: policy.sources.goroutine_census_ms,
+                ledger_ms: policy.sources.ledger_ms,
+                ..Sources::NO_PROBES
+            };
+        }
+        policy
     }
 
     /// `MemProfileRate` as it is now.

@@ -16,7 +16,7 @@ use crate::linux::rate::RateControl;
 use crate::linux::{self, Pacer, monotonic_ns};
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::uplink::{SpoolNotice, UplinkEvent};
-use heaptide_policy::{BudgetAction, BudgetGuard, CostSample, Policy, Sources};
+use heaptide_policy::{BudgetAction, BudgetGuard, CostSample, Policy};
 use heaptide_protocol::control::{PolicyOutcome, PolicyResult, Pulse};
 use heaptide_protocol::frame::encode_control;
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
@@ -81,20 +81,6 @@ pub async fn watch(
     })
 }
 
-/// Where nothing is probed, the policy says so from the start, and Go's own heap profile steps in.
-fn startable(policy: &Policy, target: &Target) -> Policy {
-    let mut policy = policy.clone();
-    if target.bpf.is_none() {
-        policy.sources = Sources {
-            bucket_heap: true,
-            goroutine_census_ms: policy.sources.goroutine_census_ms,
-            ledger_ms: policy.sources.ledger_ms,
-            ..Sources::NO_PROBES
-        };
-    }
-    policy
-}
-
 struct Watch {
     target: Target,
     pipeline: Pipeline,
@@ -140,7 +126,7 @@ impl Watch {
         let readers = Readers::all(&target.go, target.rate_bytes());
         target.capabilities.extend(readers.capabilities());
         let mut control = Control::new(
-            startable(&config.policy, &target),
+            target.startable(&config.policy),
             rate,
             config.allow_rate_write,
             target.sees_heap() || target.bpf.is_none(),

@@ -127,7 +127,7 @@ mod tests {
             pagemap.old |= way == 1;
             pagemap
                 .resident(start, end, &mut |resident| {
-                    *bytes += resident.end - resident.start
+                    *bytes += resident.end - resident.start;
                 })
                 .unwrap();
         }

@@ -196,7 +196,8 @@ mod tests {
         pipeline.count_buckets(true);
         pipeline.close_tick(10 * TICK_NS);
         // (tick, allocs, frees) -> (born, [(age, died)])
-        let steps: [(u64, u64, u64, u32, &[(u32, u32)]); 6] = [
+        type Step<'a> = (u64, u64, u64, u32, &'a [(u32, u32)]);
+        let steps: [Step<'_>; 6] = [
             // Of 100, 60 were freed before we came.
             (10, 100, 60, 40, &[]),
             (11, 110, 60, 10, &[]),

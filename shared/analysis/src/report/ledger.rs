@@ -36,11 +36,8 @@ fn ledger(session: &Session, query: &ReportQuery) -> Table {
             ("Source", Unit::Text),
         ],
     );
-    let until = session
-        .ledgers
-        .iter()
-        .filter(|one| one.timestamp_ns < query.window.to_ns);
-    let Some(now) = until.last() else {
+    let mut newest_first = session.ledgers.iter().rev();
+    let Some(now) = newest_first.find(|one| one.timestamp_ns < query.window.to_ns) else {
         return table;
     };
     let first = session
