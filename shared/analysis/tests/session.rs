@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+use heaptide_analysis::report::{Cell, ReportKind, ReportQuery, Table};
 use heaptide_analysis::views::{Headline, Metric, ProfileQuery, TimelineQuery, Window};
 use heaptide_analysis::{AnalysisError, Session, parity};
 use heaptide_policy::Policy;
@@ -544,4 +545,80 @@ fn a_limited_flame_keeps_the_heaviest_and_their_parents() {
             .all(|(at, node)| node.parent as usize <= at)
     );
     assert!(flame.nodes[1].total_bytes >= flame.nodes[2].total_bytes);
+}
+
+/// The drift table of a window, each row as its site and its word.
+fn drift(session: &Session, from: u64, to: u64, filter: &str, limit: u32) -> (Table, Vec<String>) {
+    let report = session.report(&ReportQuery {
+        kind: ReportKind::Drift,
+        window: window(from, to),
+        filter: filter.to_owned(),
+        limit,
+    });
+    let table = report.tables.into_iter().next().unwrap();
+    let text = |cell: &Cell| match cell {
+        Cell::Text(words) => words.clone(),
+        _ => String::new(),
+    };
+    let rows = table
+        .rows
+        .iter()
+        .map(|row| format!("{}: {}", text(&row.cells[0]), text(&row.cells[1])))
+        .collect();
+    (table, rows)
+}
+
+#[test]
+fn drift_names_what_moved_and_calls_the_rest_noise() {
+    const TICKS: u64 = 40;
+    const RATE_BYTES: u64 = 524_288;
+    // Samples of each site in the first half and in the second.
+    let samples = [(20, 200), (50, 58), (0, 1), (300, 90)];
+    let mut list = Vec::new();
+    for (site, (before, after)) in (0..).zip(samples) {
+        for (first, count) in [(0, before), (TICKS / 2, after)] {
+            list.extend((0..count).map(|number| Object {
+                site,
+                size_bytes: 64,
+                born: first + number % (TICKS / 2),
+                died: None,
+            }));
+        }
+    }
+    let session = play(&frames(&list, TICKS, RATE_BYTES));
+    let expected = [
+        "main.site3 main.go:5: down",
+        "main.site0 main.go:2: up",
+        "main.site1 main.go:3: within noise",
+        "main.site2 main.go:4: within noise",
+    ];
+    let (table, rows) = drift(&session, TICKS / 2, TICKS, "", 100);
+    assert_eq!(rows, expected);
+    assert!(table.note.contains("2 of 4 call sites moved"), "{}", table.note);
+    assert!(
+        !table.note.contains("halved") && !table.note.contains("missing"),
+        "{}",
+        table.note
+    );
+    assert_eq!(
+        table.method,
+        Method::Sampled {
+            rate_bytes: RATE_BYTES
+        }
+    );
+    let Cell::Figure(difference) = &table.rows[1].cells[4] else {
+        panic!("{:?}", table.rows[1]);
+    };
+    assert!(0.0 < difference.low && difference.low < difference.value && difference.value < difference.high);
+    assert_eq!(table.rows[0].stacks[0].1[0].function, "main.site3");
+    // The whole session has nothing before it: its halves are the same two windows.
+    let (halved, rows) = drift(&session, 0, TICKS, "", 100);
+    assert_eq!(rows, expected);
+    assert!(halved.note.contains("halved"), "{}", halved.note);
+    // What is left out is counted, and a filter does not change what is called moved.
+    let (cut, rows) = drift(&session, TICKS / 2, TICKS, "", 3);
+    assert_eq!((rows.len(), cut.left_out), (3, 1));
+    let (filtered, rows) = drift(&session, TICKS / 2, TICKS, "SITE0", 100);
+    assert_eq!(rows, expected[1..2]);
+    assert!(filtered.note.contains("2 of 4"), "{}", filtered.note);
 }

@@ -10,7 +10,7 @@
 //! (`exact`).
 
 use super::{Cell, ReportQuery, Row, Table, Unit};
-use crate::estimate::{Tally, difference, method};
+use crate::estimate::{Tally, difference};
 use crate::flame::{SiteKey, SiteSums, by_site, frames_shown};
 use crate::lifetimes::{Selection, StackTally};
 use crate::order::ranked;
@@ -56,9 +56,11 @@ pub(super) fn tables(session: &Session, query: &ReportQuery) -> Vec<Table> {
     let buckets = ticks.before(halves.to).counts_buckets;
     let born = |from, to| {
         let stacks = session.select(Selection::BornIn { from, to }, buckets);
-        by_site(&stacks, &session.symbols, "").1
+        by_site(&stacks, &session.symbols, "")
     };
-    let sites = joined(born(halves.from, halves.middle), born(halves.middle, halves.to));
+    let (_, before) = born(halves.from, halves.middle);
+    let (total, after) = born(halves.middle, halves.to);
+    let sites = joined(before, after);
     let moved = moved(&sites.iter().map(|site| site.chance).collect::<Vec<f64>>(), LEVEL);
     let weight = |at: usize| (sites[at].after.bytes.estimate - sites[at].before.bytes.estimate).abs();
     let order = ranked(sites.len(), &|a, b| {
@@ -92,7 +94,7 @@ pub(super) fn tables(session: &Session, query: &ReportQuery) -> Vec<Table> {
     let mut table = Table::new(
         "Call sites that moved",
         &note,
-        method(rate_bytes),
+        total.bytes_figure(rate_bytes).method,
         &[
             ("Call site", Unit::Text),
             ("Moved", Unit::Text),
