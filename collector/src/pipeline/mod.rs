@@ -5,6 +5,7 @@ mod books;
 mod kernel;
 mod live;
 mod mapped;
+mod mapping;
 mod stacks;
 #[cfg(test)]
 mod tests;

@@ -1,15 +1,17 @@
 //! One tick after the other: records come in, sections come out.
 
 pub(super) mod buckets;
+mod collections;
 mod goroutines;
 
 use super::books::Books;
 use super::kernel;
 use super::live::{Inserted, LiveObject, LiveTable};
 use super::mapped::Mapped;
+use super::mapping::mapping_row;
 use super::stacks::{StackTable, Symbolize};
-use super::{TAG_GO_HEAP, TAG_MAP_ANONYMOUS, TAG_MAP_FILE, TAG_MAP_HUGETLB, TAG_MAP_UNKNOWN, TAGS};
-use crate::linux::bpf::{AbiError, MappingCall, Record, Stack, What};
+use super::{TAG_GO_HEAP, TAGS};
+use crate::linux::bpf::{AbiError, Record, Stack, What};
 use buckets::Buckets;
 use goroutines::KnownGoroutines;
 use heaptide_analysis::Estimator;
@@ -19,7 +21,7 @@ use heaptide_protocol::lifetimes::{Allotment, Birth, Death, LifetimeTable};
 use heaptide_protocol::loss::{DropReason, Flaw};
 use heaptide_protocol::section::Section;
 use heaptide_protocol::session::EventClass;
-use heaptide_protocol::{StackId, SymbolGen, TagId};
+use heaptide_protocol::{StackId, SymbolGen};
 use std::collections::{BTreeMap, HashSet};
 
 /// A batch ends here, so that a frame stays well below its limit.
@@ -28,12 +30,6 @@ const MAX_TABLE_ROWS: usize = 32_768;
 const MAX_DICTIONARY_BYTES: usize = 256 << 10;
 /// Symbols of a Go binary are known from the start.
 const GENERATION: SymbolGen = SymbolGen(0);
-/// Go's `stwGCMarkTerm`: its own record of the pause ends before the world is started.
-const MARK_TERMINATION: u8 = 1;
-/// Go's `stwGCSweepTerm`.
-const SWEEP_TERMINATION: u8 = 2;
-/// Go's `stwUnknown`.
-const UNKNOWN_REASON: u8 = 0;
 
 #[derive(Debug, Clone)]
 pub struct PipelineConfig {
@@ -497,52 +493,6 @@ impl Pipeline {
             .map_or(0, |batch| batch.push(timestamp_ns, thread_id, kind, body))
     }
 
-    /// Ends of pauses by the place that agrees with Go's own books: before the world is started for mark
-    /// termination, after it (`CALL runtime.wakep`) for all others.
-    fn collection_row(&mut self, what: &What<'_>) -> Option<(EventKind, OtherRow)> {
-        let row = |detail: u64| OtherRow {
-            detail,
-            ..OtherRow::default()
-        };
-        if !self.config.stop_reasons && self.stopping.is_some() {
-            match what {
-                What::GcCycleStart { .. } => self.stopping = Some(SWEEP_TERMINATION),
-                What::GcMarkTermination => self.stopping = Some(MARK_TERMINATION),
-                _ => {}
-            }
-        }
-        match *what {
-            What::GcCycleStart {
-                mark_start_ns,
-                procs,
-                trigger,
-            } => Some((
-                EventKind::GcStart,
-                OtherRow {
-                    size_bytes: procs,
-                    address: mark_start_ns,
-                    ..row(u64::from(trigger))
-                },
-            )),
-            What::GcMarkTermination => Some((EventKind::GcEnd, row(0))),
-            What::StwBegin { reason } => {
-                let reason = if self.config.stop_reasons {
-                    reason
-                } else {
-                    UNKNOWN_REASON
-                };
-                self.stopping = Some(reason);
-                Some((EventKind::StopTheWorldBegin, row(u64::from(reason))))
-            }
-            What::StwEnd { .. } if self.config.wakep_site && self.stopping != Some(MARK_TERMINATION) => None,
-            What::StwEnd { .. } | What::StwEndWakep => {
-                let reason = self.stopping.take()?;
-                Some((EventKind::StopTheWorldEnd, row(u64::from(reason))))
-            }
-            _ => None,
-        }
-    }
-
     fn lifetime_sections(&mut self, tick: u64, sections: &mut Vec<Section>) {
         let births = std::mem::take(&mut self.births);
         let deaths = std::mem::take(&mut self.deaths);
@@ -604,40 +554,5 @@ impl Pipeline {
             stack.is_truncated(),
             symbols,
         )
-    }
-}
-
-fn mapping_row(call: MappingCall, result: i64) -> (EventKind, OtherRow) {
-    const MAP_ANONYMOUS: u32 = 0x20;
-    const MAP_HUGETLB: u32 = 0x4_0000;
-    let row = |size_bytes, address, detail, heap_tag| OtherRow {
-        size_bytes,
-        address,
-        detail,
-        heap_tag,
-        ..OtherRow::default()
-    };
-    match call {
-        MappingCall::Mmap { len, prot, flags, .. } => {
-            let tag: TagId = match flags {
-                flags if flags & MAP_HUGETLB != 0 => TAG_MAP_HUGETLB,
-                flags if flags & MAP_ANONYMOUS != 0 => TAG_MAP_ANONYMOUS,
-                _ => TAG_MAP_FILE,
-            };
-            (
-                EventKind::Mmap,
-                row(len, result as u64, u64::from(prot) << 32 | u64::from(flags), tag),
-            )
-        }
-        MappingCall::Munmap { addr, len } => (EventKind::Munmap, row(len, addr, 0, TAG_MAP_UNKNOWN)),
-        MappingCall::Mremap { old_len, new_len, .. } => (
-            EventKind::Mremap,
-            row(new_len, result as u64, old_len, TAG_MAP_UNKNOWN),
-        ),
-        MappingCall::Madvise { addr, len, advice } => (
-            EventKind::Madvise,
-            row(len, addr, u64::from(advice.unsigned_abs()), TAG_MAP_UNKNOWN),
-        ),
-        MappingCall::Brk { .. } => (EventKind::Brk, row(0, result as u64, 0, TAG_MAP_ANONYMOUS)),
     }
 }

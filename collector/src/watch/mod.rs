@@ -7,6 +7,7 @@ mod control;
 mod delivery;
 mod exact;
 mod kernel;
+mod loss;
 mod outgoing;
 pub(crate) mod readers;
 mod recording;

@@ -5,12 +5,13 @@ use super::connect::{connect, new_session_id, upload_orphans_of};
 use super::control::Control;
 use super::delivery::Delivery;
 use super::exact::ExactWindows;
+use super::loss::loss_report;
 use super::outgoing::Outgoing;
 use super::readers::{ReadContext, Readers};
 use super::recording::Recorded;
 use super::{Destination, StopRequest, WatchConfig, WatchEvent};
 use crate::CollectorError;
-use crate::linux::bpf::{BpfSession, Class, ClassSet, Counters, decode};
+use crate::linux::bpf::{BpfSession, ClassSet, Counters, decode};
 use crate::linux::leak_check::LeakCheck;
 use crate::linux::rate::RateControl;
 use crate::linux::{self, Pacer, monotonic_ns};
@@ -20,9 +21,7 @@ use heaptide_policy::{BudgetAction, BudgetGuard, CostSample, Policy};
 use heaptide_protocol::control::{PolicyOutcome, PolicyResult, Pulse};
 use heaptide_protocol::frame::encode_control;
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
-use heaptide_protocol::loss::{DropCount, DropReason, Hop, HopCount, LossReport};
 use heaptide_protocol::section::{EndReason, Section, SessionEnd, SessionStart};
-use heaptide_protocol::session::EventClass;
 use heaptide_protocol::{FrameKind, SessionId};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -381,7 +380,11 @@ impl Watch {
         if let Some(bpf) = &self.target.bpf {
             self.counters = bpf.counters()?;
         }
-        self.waiting.push(Section::Loss(self.loss(now_ns)));
+        self.waiting.push(Section::Loss(loss_report(
+            &self.counters,
+            self.pipeline.books(),
+            now_ns,
+        )));
         self.measure(now_ns, tell);
         Ok(())
     }
@@ -431,51 +434,6 @@ impl Watch {
             pulse: Box::new(pulse),
             recorded: self.outgoing.recorded(),
         });
-    }
-
-    fn loss(&self, timestamp_ns: u64) -> LossReport {
-        let classes = [
-            (EventClass::Allocation, &[Class::Alloc, Class::Free][..]),
-            (EventClass::Goroutine, &[Class::Goroutine]),
-            (
-                EventClass::GarbageCollection,
-                &[Class::Gc, Class::Stw, Class::GcWork, Class::OffCpu],
-            ),
-            (
-                EventClass::Mapping,
-                &[Class::Mapping, Class::HugePage, Class::PageFault],
-            ),
-        ];
-        let kernel = classes.map(|(class, of)| {
-            let sum = of
-                .iter()
-                .map(|class| self.counters.of(*class))
-                .reduce(|a, b| a.plus(b))
-                .unwrap_or_default();
-            let dropped = [
-                (DropReason::RingFull, sum.dropped_ring_full),
-                (DropReason::ScratchBusy, sum.dropped_no_buffer),
-                (DropReason::Unpaired, sum.dropped_unpaired),
-            ];
-            HopCount {
-                hop: Hop::Kernel,
-                class,
-                seen: sum.seen,
-                sent: sum.sent,
-                dropped: dropped
-                    .into_iter()
-                    .filter(|(_, count)| *count > 0)
-                    .map(|(reason, count)| DropCount { reason, count })
-                    .collect(),
-            }
-        });
-        let books = self.pipeline.books();
-        let hops = kernel.into_iter().chain(books.hops()).collect();
-        LossReport {
-            timestamp_ns,
-            hops,
-            flaws: books.flaws(),
-        }
     }
 
     fn on_uplink(
@@ -570,7 +528,11 @@ impl Watch {
         let last = self.pipeline.close_tick(now_ns + 1);
         let mut sections = last.sections;
         sections.append(&mut self.waiting);
-        sections.push(Section::Loss(self.loss(now_ns)));
+        sections.push(Section::Loss(loss_report(
+            &self.counters,
+            self.pipeline.books(),
+            now_ns,
+        )));
         sections.push(Section::End(SessionEnd {
             timestamp_ns: now_ns,
             reason: reason.clone(),

@@ -6,7 +6,9 @@ use std::path::Path;
 use heaptide_analysis::Session;
 use heaptide_analysis::report::{Cell, ReportKind, ReportQuery, Table};
 use heaptide_analysis::views::Window;
-use heaptide_collector::watch::{Outcome, StopRequest, TargetChoice, WatchConfig, WatchEvent, watch};
+use heaptide_collector::watch::{
+    Destination, Outcome, StopRequest, TargetChoice, WatchConfig, WatchEvent, watch,
+};
 use heaptide_hub::{Hub, HubConfig};
 use heaptide_policy::{ExactRequest, Policy};
 use heaptide_protocol::Frame;
@@ -98,12 +100,15 @@ async fn watch_once(object: &'static [u8], pid: u32, folder: &Path) -> (Outcome,
     };
     let config = WatchConfig {
         target: TargetChoice::Attach { pid },
-        hub_url,
-        token: None,
+        destination: Destination::Hub {
+            url: hub_url,
+            token: None,
+            spool_root: folder.join("spool"),
+        },
         policy,
         allow_rate_write: false,
-        bpf_object: object,
-        spool_root: folder.join("spool"),
+        allow_leak_check: false,
+        bpf_object: Some(object),
         guard_executable: std::env::current_exe().expect("this test"),
     };
     let (ask, asked) = mpsc::channel(1);
