@@ -4,16 +4,17 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use heaptide_analysis::report::{Cell, ReportKind, ReportQuery, Table};
-use heaptide_analysis::views::{Headline, Metric, ProfileQuery, TimelineQuery, Window};
+use heaptide_analysis::views::{Metric, ProfileQuery, TimelineQuery, Window};
 use heaptide_analysis::{AnalysisError, Session, parity};
 use heaptide_policy::Policy;
 use heaptide_protocol::dictionary::{Dictionary, FrameDef, StackDef, StringDef};
-use heaptide_protocol::events::{EventBatch, EventBody, EventKind, OtherRow};
-use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
 use heaptide_protocol::lifetimes::{Allotment, Birth, Death, LifetimeTable};
 use heaptide_protocol::section::{Section, SectionWriter, SessionStart};
 use heaptide_protocol::session::{Clock, ClockKind, Method, PlatformSignature};
 use heaptide_protocol::{Envelope, Frame, FrameId, SessionId, StackId, StringId, SymbolGen, TagId, frame};
+
+#[path = "session/past.rs"]
+mod past;
 
 const TICK_NS: u64 = 100_000_000;
 const ORIGIN_TICK: u64 = 50;
@@ -309,57 +310,6 @@ fn headline_and_timeline_agree_with_the_profile() {
     assert!(
         (allocated - expected as f64).abs() < 1e-6 * expected as f64,
         "{allocated} against {expected}"
-    );
-}
-
-/// A pause and a collection in each tick, the pause as long as the tick is late.
-fn collection(tick: u64) -> Section {
-    let at = (tick + ORIGIN_TICK) * TICK_NS;
-    let mut batch = EventBatch::new(tick * 10, at, SymbolGen(0), 1, false);
-    for (kind, at) in [
-        (EventKind::StopTheWorldBegin, at + 1),
-        (EventKind::GcStart, at + 2),
-        (EventKind::StopTheWorldEnd, at + 3 + tick),
-    ] {
-        batch.push(at, 1, kind, EventBody::Other(OtherRow::default()));
-    }
-    Section::Events(batch)
-}
-
-/// RSS that tells its tick.
-fn gauges(tick: u64) -> Section {
-    Section::Gauges(Gauges {
-        timestamp_ns: (tick + ORIGIN_TICK) * TICK_NS + 5,
-        values: vec![GaugeValue {
-            gauge: Gauge::RSS_BYTES,
-            value: tick << 20,
-        }],
-    })
-}
-
-#[test]
-fn the_figures_of_a_past_moment_are_those_that_were_shown_then() {
-    const TICKS: u64 = 60;
-    let list = objects(11, 800, TICKS);
-    let mut all = vec![encode(1, 0, &[start(), dictionary()])];
-    all.extend((0..TICKS).map(|tick| {
-        let sections = [table(&list, tick, 4096), collection(tick), gauges(tick)];
-        encode(tick + 2, tick, &sections)
-    }));
-    let whole = play(&all);
-    for tick in [0, 1, 19, 20, 21, 40, TICKS - 1] {
-        let then = play(all.iter().take(tick as usize + 2)).headline();
-        let expected = Headline {
-            span: whole.span(),
-            ..then.clone()
-        };
-        assert_eq!(whole.headline_at(then.span.to_ns), expected, "tick {tick}");
-    }
-    let last = whole.headline();
-    assert_eq!(last, whole.headline_at(last.span.to_ns));
-    assert_eq!(
-        (last.gc_cycles, last.pauses, last.pause_longest_ns),
-        (TICKS, TICKS, 2 + TICKS - 1)
     );
 }
 
