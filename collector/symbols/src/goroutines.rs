@@ -35,6 +35,10 @@ impl<B: AsRef<[u8]>> GoBinary<B> {
     /// Address of `work.goroutineLeak.pending`, a byte, by the code that reads and answers it. `None` in a
     /// runtime without a leak detector, and wherever the code is not exactly what is known.
     pub fn leak_check_vaddr(&self) -> Option<u64> {
+        // 1.26 has the code, and the detector only as an experiment.
+        if self.go_version()?.minor < 27 {
+            return None;
+        }
         let function = self.function(LEAK_CHECK_READER)?;
         let pending = pending_in(self.code(&function)?, function.entry_vaddr)?;
         // Set while the program runs: never part of the file.

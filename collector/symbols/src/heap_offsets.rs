@@ -167,7 +167,7 @@ mod tests {
     use crate::RuntimeOffsets;
 
     #[test]
-    fn the_table_covers_the_same_versions_as_the_other() {
+    fn the_table_covers_the_versions_of_the_other_from_1_21_on() {
         for minor in 0..60 {
             let version = GoVersion {
                 text: String::new(),
@@ -178,7 +178,8 @@ mod tests {
                 HeapOffsets::of(&version).is_some(),
                 RuntimeOffsets::of(&version).is_some(),
             );
-            assert!(both.0 == both.1, "1.{minor}: {both:?}");
+            // Nobody has looked at the heap's structures of 1.19 and 1.20.
+            assert_eq!(both.0, both.1 && minor >= 21, "1.{minor}: {both:?}");
         }
     }
 }

@@ -101,7 +101,10 @@ fn check_version(minor: u32) {
                 "{what}: the leak detector's switch"
             );
             let found = named(&binary.runtime_vars());
-            assert!(found.iter().all(|(_, at)| at.is_some()), "{what}: {found:x?}");
+            assert!(
+                minor < 21 || found.iter().all(|(_, at)| at.is_some()),
+                "{what}: {found:x?}"
+            );
         } else {
             check_symbols(&what, &binary, &toolchain, &path);
             check_lines(&what, &binary, &toolchain, &path);
@@ -111,7 +114,10 @@ fn check_version(minor: u32) {
         }
     }
     offsets_equal_dwarf(&toolchain);
-    wait_reasons_equal_the_source(&toolchain);
+    // The words for 1.19 and 1.20 are not in the table: a goroutine there has a state and no reason.
+    if minor >= 21 {
+        wait_reasons_equal_the_source(&toolchain);
+    }
 }
 
 fn check_identity(what: &str, binary: &Binary, minor: u32, variant: &Variant) {
@@ -198,7 +204,7 @@ fn check_probe_sites(what: &str, binary: &Binary, minor: u32) {
         "runtime.gdestroy"
     };
     let end = binary.probe_site(end).unwrap_or_else(|e| panic!("{what}: {e}"));
-    assert_eq!(end.instruction, ProbeInstruction::Push, "{what}");
+    assert!(end.instruction.is_emulated(), "{what}: {end:x?}");
     for (function, callee) in [
         ("runtime.startTheWorldWithSema", "runtime.wakep"),
         ("runtime.newproc.func1", "runtime.runqput"),
@@ -402,8 +408,12 @@ fn check_symbols(what: &str, binary: &Binary, toolchain: &Toolchain, path: &Path
     }
     let both = [binary.runtime_vars(), binary.scan_runtime_vars()];
     for (name, found) in both.iter().flat_map(named) {
-        assert_eq!(found, addresses.get(name).copied(), "{what}: {name}");
-        assert!(found.is_some(), "{what}: {name}");
+        // Nobody has looked at the code of 1.19 and 1.20: there what is found must be right, and no more.
+        let is_known = binary.go_version().is_some_and(|version| version.minor >= 21);
+        if is_known || found.is_some() {
+            assert_eq!(found, addresses.get(name).copied(), "{what}: {name}");
+            assert!(found.is_some(), "{what}: {name}");
+        }
     }
     let mut compared = 0;
     for function in binary.functions() {
@@ -569,9 +579,8 @@ fn offsets_equal_dwarf(toolchain: &Toolchain) {
         "go1.{}: g.parentGoid",
         toolchain.minor
     );
-    heap_offsets::equal_dwarf(
-        toolchain.minor,
-        binary.go_version().and_then(HeapOffsets::of).unwrap(),
-        &at,
-    );
+    // `None` before 1.21.
+    if let Some(heap) = binary.go_version().and_then(HeapOffsets::of) {
+        heap_offsets::equal_dwarf(toolchain.minor, heap, &at);
+    }
 }
