@@ -141,6 +141,12 @@ fn an_ordinary_user_watches_a_program_of_their_own() {
         console.until_sampling(watcher.session, RATE_BYTES);
         let warned = watcher.process.err.text();
         assert!(warned.contains("nothing is probed"), "{warned}");
+        // Where it was not asked for, the way out is named.
+        let remedy = ["cap_bpf", "run as root", "setcap"];
+        assert!(
+            options == &forced || remedy.iter().all(|part| warned.contains(part)),
+            "{warned}"
+        );
         sites.go();
         let end = sites.end();
         let leaked = end.live_bytes["main.siteLeak"] as f64;
