@@ -8,7 +8,7 @@ use crate::linux::bpf::{
 };
 use crate::linux::{self, GoTarget, ProbePlan, Process};
 use heaptide_policy::{Policy, Sources};
-use heaptide_protocol::session::{Capability, CapabilityState, EventClass, PlatformSignature};
+use heaptide_protocol::session::{Capability, CapabilityState, PlatformSignature};
 use std::ffi::OsString;
 use std::process::{Child, Command};
 
@@ -24,6 +24,7 @@ pub struct Target {
     pub(super) child: Option<Child>,
     pub(super) signature: PlatformSignature,
     pub(super) capabilities: Vec<Capability>,
+    no_bpf: Option<NoProbes>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -94,10 +95,7 @@ impl Target {
         let rate = go
             .rate_address()
             .and_then(|address| process.read_word(address).ok());
-        let mut capabilities = linux::capabilities(&plan, mappings, rate);
-        if let Some(reason) = no_bpf {
-            reason.tell(&mut capabilities);
-        }
+        let capabilities = linux::capabilities(&plan, mappings, rate);
         let signature = linux::signature(&process, &go);
         let kernel = KernelClasses::new(
             process.pid(),
@@ -113,8 +111,16 @@ impl Target {
             child,
             signature,
             capabilities,
+            no_bpf,
             warnings,
         })
+    }
+
+    /// Rows of what needs probes say why there are none.
+    pub(super) fn tell_what_is_not_probed(&mut self) {
+        if let Some(reason) = &self.no_bpf {
+            reason.tell(&mut self.capabilities);
+        }
     }
 
     /// Where nothing is probed, the policy says so from the start, and Go's own heap profile steps in.
@@ -199,12 +205,13 @@ impl NoProbes {
         })
     }
 
-    /// All but what is read from `/proc` needs probes.
+    /// A source says first by what means it is seen.
     fn tell(&self, capabilities: &mut [Capability]) {
-        for row in capabilities
-            .iter_mut()
-            .filter(|row| row.class != EventClass::Gauge)
-        {
+        let probed = |row: &&mut Capability| {
+            let starts = |means| row.source.starts_with(means);
+            starts("uprobe") || starts("tracepoint")
+        };
+        for row in capabilities.iter_mut().filter(probed) {
             row.state = CapabilityState::Unavailable {
                 why: format!("nothing is probed: {}", self.why),
                 remedy: self.remedy.to_owned(),
@@ -244,20 +251,19 @@ fn start(command: &[OsString]) -> Result<Child, CollectorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heaptide_protocol::session::Method;
+    use heaptide_protocol::session::{EventClass, Method};
 
     #[test]
     fn invariant_8_without_probes_each_class_says_why() {
-        let classes = [
-            EventClass::Allocation,
-            EventClass::Goroutine,
-            EventClass::GarbageCollection,
-            EventClass::Mapping,
-            EventClass::Gauge,
+        let sources = [
+            ("uprobes runtime.profilealloc, runtime.freeSpecial", true),
+            ("tracepoint exceptions:page_fault_user", true),
+            ("/proc/PID/smaps, pagemap and runtime.mheap_", false),
+            ("runtime.mbuckets by process_vm_readv", false),
         ];
-        let mut rows = classes.map(|class| Capability {
-            class,
-            source: String::new(),
+        let mut rows = sources.map(|(source, _)| Capability {
+            class: EventClass::Allocation,
+            source: source.to_owned(),
             method: Method::Exact,
             state: CapabilityState::Active,
         });
@@ -266,13 +272,13 @@ mod tests {
             remedy: "be root".to_owned(),
         };
         NoProbes::because(&refused).unwrap().tell(&mut rows);
-        for row in rows {
+        for (row, (_, expected)) in rows.iter().zip(sources) {
             let says_why = matches!(
                 &row.state,
                 CapabilityState::Unavailable { why, remedy }
                     if why.contains("no right to load eBPF") && !remedy.is_empty()
             );
-            assert_eq!(says_why, row.class != EventClass::Gauge, "{row:?}");
+            assert_eq!(says_why, expected, "{row:?}");
         }
     }
 }

@@ -140,6 +140,7 @@ impl Watch {
         let kernel = target.kernel.capabilities(&policy.sources);
         target.capabilities.extend(kernel);
         target.capabilities.push(exact.capability());
+        target.tell_what_is_not_probed();
         let tick_ns = u64::from(policy.tick_ms) * 1_000_000;
         let pipeline = Pipeline::new(
             PipelineConfig {
