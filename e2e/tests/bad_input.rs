@@ -203,6 +203,21 @@ fn a_lack_of_rights_is_named_with_the_way_out() {
         .arg("--")
         .arg(&program);
     let finished = finish_command(&mut run);
+    // It may have said that it is ready, and is gone all the same.
+    let pid = finished.out.split_once("\"pid\":").map(|(_, rest)| {
+        let digits = rest.split(|c: char| !c.is_ascii_digit());
+        digits.into_iter().next().unwrap_or_default().to_owned()
+    });
+    if let Some(pid) = pid {
+        heaptide_e2e::soon("its end", || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z ")
+        });
+    }
+    let finished = Finished {
+        out: String::new(),
+        ..finished
+    };
     assert_sentence("run without a place", &finished, &["spool", "ermission denied"]);
 }
 

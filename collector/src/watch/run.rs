@@ -55,7 +55,14 @@ pub async fn watch(
     tell: &mut dyn FnMut(WatchEvent),
 ) -> Result<Outcome, CollectorError> {
     let target = Target::attach(&config.target, config.bpf_object)?;
-    let mut watch = Watch::new(&config, target)?;
+    let started = target.child.as_ref().map(std::process::Child::id);
+    // Who asked for a program under watch doesn't get one without.
+    let mut watch = Watch::new(&config, target).inspect_err(|_| {
+        let pid = started.and_then(|pid| rustix::process::Pid::from_raw(pid as i32));
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    })?;
     let orphans = upload_orphans_of(&config.destination)?;
     watch.begin(tell)?;
     let reason = watch.follow(&mut stop, tell).await;
