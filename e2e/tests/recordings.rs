@@ -409,8 +409,10 @@ fn what_a_hub_keeps_is_read_like_a_recording() {
     let report = scene.json(&["report", text(&folder), "--json"]);
     assert_eq!(report["session"], session.to_string());
     assert_eq!(report["headline"]["samples"], headline.samples);
-    assert_eq!(
+    // Reading JSON can change the last bit.
+    let (told, shown) = (
         number(&report["headline"]["live_bytes"]["value"]),
-        headline.live.value
+        headline.live.value,
     );
+    assert!((told - shown).abs() <= shown.abs() * 1e-12, "{told} and {shown}");
 }
