@@ -52,6 +52,8 @@ pub struct Limits {
     pub slow_reader_frames: u64,
     /// Newest frames of a watched session kept in memory, so that prompt consoles need no disk.
     pub tail_bytes: usize,
+    /// Sessions whose analysis is kept in memory for the next question about them.
+    pub reported_sessions: usize,
     /// Shortest time between two session lists.
     pub fleet_interval: Duration,
 }
@@ -91,6 +93,7 @@ impl Default for Limits {
             slow_reader_bytes: 8 << 20,
             slow_reader_frames: 4096,
             tail_bytes: 1 << 20,
+            reported_sessions: 4,
             fleet_interval: Duration::from_millis(500),
         }
     }

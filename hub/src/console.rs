@@ -7,6 +7,7 @@
 
 use crate::hub::Hub;
 use crate::peer::{self, End, Refusal};
+use crate::reports;
 use crate::session::{Cursor, Next, Session};
 use crate::store::index::Stretch;
 use crate::store::replay::{self, Chunk, Item};
@@ -17,11 +18,13 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use heaptide_protocol::control::{
     CaughtUp, ClockPing, Missed, MissedReason, PolicyPropose, PolicyState, Role, Subscribe,
 };
+use heaptide_protocol::frame::encode_control;
+use heaptide_protocol::report::{ReportAsk, ReportTold};
 use heaptide_protocol::{Frame, FrameKind, SessionId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 /// Read from disk at once for one subscription.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -35,6 +38,8 @@ enum Command {
     Unsubscribe(SessionId),
     Answer(Bytes),
     Pong { ping: ClockPing, arrived_unix_ns: u64 },
+    /// The answer comes later, as a command of its own.
+    Nothing,
 }
 
 struct Subscription {
@@ -55,6 +60,14 @@ struct Sender<'a> {
     fleet: watch::Receiver<Bytes>,
     health: watch::Receiver<Option<String>>,
     subscriptions: BTreeMap<SessionId, Subscription>,
+}
+
+/// What the reading half turns messages into commands with.
+struct Questions {
+    hub: Arc<Hub>,
+    /// One report of this connection at a time.
+    turn: Arc<Semaphore>,
+    to_sender: mpsc::Sender<Command>,
 }
 
 /// The peer's socket broke.
@@ -79,8 +92,13 @@ pub(crate) async fn run(mut socket: WebSocket, hub: Arc<Hub>) {
         subscriptions: BTreeMap::new(),
     };
     let mut stream = stream;
+    let questions = Questions {
+        hub: Arc::clone(&hub),
+        turn: Arc::new(Semaphore::new(1)),
+        to_sender,
+    };
     let result = tokio::select! {
-        result = receive(&mut stream, &hub, &to_sender) => result,
+        result = receive(&mut stream, &questions) => result,
         Err(Broken) = sender.run() => Ok(End::Gone),
         () = hub.closed() => Ok(End::Closing),
     };
@@ -94,10 +112,9 @@ pub(crate) async fn run(mut socket: WebSocket, hub: Arc<Hub>) {
 
 async fn receive(
     stream: &mut SplitStream<WebSocket>,
-    hub: &Arc<Hub>,
-    sender: &mpsc::Sender<Command>,
+    questions: &Questions,
 ) -> Result<End, Refusal> {
-    let silence = hub.config.limits.console_silence;
+    let silence = questions.hub.config.limits.console_silence;
     loop {
         let Ok(Some(received)) = tokio::time::timeout(silence, stream.next()).await else {
             return Ok(End::Gone);
@@ -109,44 +126,88 @@ async fn receive(
             Ok(Message::Close(_)) => return Ok(End::Gone),
             Err(error) => return peer::receive_failed(&error).map_or(Ok(End::Gone), Err),
         };
-        let command = take(&bytes, hub).await?;
-        if sender.send(command).await.is_err() {
+        let command = questions.take(&bytes).await?;
+        if questions.to_sender.send(command).await.is_err() {
             return Ok(End::Gone);
         }
     }
 }
 
-async fn take(bytes: &[u8], hub: &Arc<Hub>) -> Result<Command, Refusal> {
-    let arrived_unix_ns = crate::clock::unix_ns();
-    let frame = peer::parse(bytes, "console")?;
-    if frame.envelope.raw_bytes as usize > hub.config.limits.open_bytes {
-        return Err(Refusal::malformed(
-            "a console's frames are small; this one is too large",
-        ));
-    }
-    let id = frame.envelope.session;
-    let unknown = || Command::Answer(peer::notice(id, format!("the hub has no session {id}")));
-    Ok(match frame.envelope.kind {
-        FrameKind::Subscribe => {
-            let Subscribe { after_seq } = payload(&frame, "Subscribe")?;
-            hub.fleet
-                .get(id)
-                .map_or_else(unknown, |session| Command::Subscribe { session, after_seq })
+impl Questions {
+    async fn take(&self, bytes: &[u8]) -> Result<Command, Refusal> {
+        let hub = &self.hub;
+        let arrived_unix_ns = crate::clock::unix_ns();
+        let frame = peer::parse(bytes, "console")?;
+        if frame.envelope.raw_bytes as usize > hub.config.limits.open_bytes {
+            return Err(Refusal::malformed(
+                "a console's frames are small; this one is too large",
+            ));
         }
-        FrameKind::Unsubscribe => Command::Unsubscribe(id),
-        FrameKind::PolicyPropose => {
-            let proposal: PolicyPropose = payload(&frame, "PolicyPropose")?;
-            match hub.fleet.get(id) {
-                Some(session) => Command::Answer(propose(hub, &session, proposal).await),
-                None => unknown(),
+        let id = frame.envelope.session;
+        let unknown = || Command::Answer(peer::notice(id, format!("the hub has no session {id}")));
+        Ok(match frame.envelope.kind {
+            FrameKind::Subscribe => {
+                let Subscribe { after_seq } = payload(&frame, "Subscribe")?;
+                hub.fleet
+                    .get(id)
+                    .map_or_else(unknown, |session| Command::Subscribe { session, after_seq })
             }
-        }
-        FrameKind::ClockPing => Command::Pong {
-            ping: payload(&frame, "ClockPing")?,
-            arrived_unix_ns,
-        },
-        other => return Err(Refusal::malformed(format!("a console doesn't send {other:?}"))),
-    })
+            FrameKind::Unsubscribe => Command::Unsubscribe(id),
+            FrameKind::PolicyPropose => {
+                let proposal: PolicyPropose = payload(&frame, "PolicyPropose")?;
+                match hub.fleet.get(id) {
+                    Some(session) => Command::Answer(propose(hub, &session, proposal).await),
+                    None => unknown(),
+                }
+            }
+            FrameKind::ClockPing => Command::Pong {
+                ping: payload(&frame, "ClockPing")?,
+                arrived_unix_ns,
+            },
+            FrameKind::ReportAsk => {
+                let ask: ReportAsk = payload(&frame, "ReportAsk")?;
+                match hub.fleet.get(id) {
+                    Some(session) => self.ask(session, ask),
+                    None => unknown(),
+                }
+            }
+            other => return Err(Refusal::malformed(format!("a console doesn't send {other:?}"))),
+        })
+    }
+
+    /// Computes beside the connection, which goes on meanwhile.
+    fn ask(&self, session: Arc<Session>, ask: ReportAsk) -> Command {
+        let ReportAsk { number, query } = ask;
+        let told = move |result, last_seq| ReportTold {
+            number,
+            last_seq,
+            result,
+        };
+        let id = session.id;
+        let Ok(turn) = Arc::clone(&self.turn).try_acquire_owned() else {
+            let why = "one report at a time: wait for the answer to the question before".to_owned();
+            return Command::Answer(peer::control(FrameKind::ReportTold, id, &told(Err(why), 0)));
+        };
+        let (hub, sender) = (Arc::clone(&self.hub), self.to_sender.clone());
+        tokio::spawn(async move {
+            let told = match reports::compute(&hub, session, query).await {
+                Ok(computed) => told(Ok(computed.report), computed.last_seq),
+                Err(why) => told(Err(why), 0),
+            };
+            let frame = encode_control(FrameKind::ReportTold, id, &told).or_else(|error| {
+                let why = format!("the report does not fit into a frame ({error}): ask for fewer rows");
+                let told = ReportTold {
+                    result: Err(why),
+                    ..told
+                };
+                encode_control(FrameKind::ReportTold, id, &told)
+            });
+            drop(turn);
+            // A console that is gone needs no answer.
+            let _ = sender.send(Command::Answer(frame.unwrap_or_default().into())).await;
+        });
+        Command::Nothing
+    }
 }
 
 /// Asks the authority; an accepted change is on disk before the answer.
@@ -217,6 +278,7 @@ impl Sender<'_> {
                 Ok(())
             }
             Command::Subscribe { session, after_seq } => self.subscribe(session, after_seq).await,
+            Command::Nothing => Ok(()),
         }
     }
 

@@ -40,6 +40,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/readyz", get(ready))
         .route("/api/v1/stats", get(api::stats))
         .route("/api/v1/sessions", get(api::sessions))
+        .route("/api/v1/sessions/{session}/report", get(api::report))
         .fallback(file)
         .layer(middleware::from_fn_with_state(Arc::clone(hub), guard))
         .with_state(Arc::clone(hub))

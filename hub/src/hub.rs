@@ -2,6 +2,7 @@
 
 use crate::config::HubConfig;
 use crate::fleet::Fleet;
+use crate::reports::Reports;
 use crate::stats::Stats;
 use crate::store::Store;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ pub(crate) struct Hub {
     pub(crate) stats: Arc<Stats>,
     pub(crate) store: Store,
     pub(crate) fleet: Fleet,
+    pub(crate) reports: Reports,
     /// The start time: another one tells peers that the hub was restarted.
     pub(crate) epoch: u64,
     /// Becomes true once, when the hub shuts down.

@@ -4,7 +4,8 @@
 //!   console's files, health and a little JSON.
 //! - Frames are stored as they came, acknowledged once durable, and only then passed on, so that no console
 //!   ever sees what a crash could take back.
-//! - The ingest path looks at heads and envelopes only. It decodes no events.
+//! - The ingest path looks at heads and envelopes only. It decodes no events. Reports, which need them, are
+//!   computed beside it, from what is stored.
 //! - Every queue and list has a bound in [`Limits`], and what a bound keeps out is counted.
 //!
 //! Left out so far: access control, which is why a hub listens on loopback addresses only unless told
@@ -24,6 +25,7 @@ mod log;
 mod origin;
 mod peer;
 mod policy;
+mod reports;
 mod server;
 mod session;
 mod stats;

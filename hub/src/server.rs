@@ -4,6 +4,7 @@ use crate::config::HubConfig;
 use crate::error::HubError;
 use crate::fleet::{self, Fleet};
 use crate::http;
+use crate::reports::Reports;
 use crate::hub::{Hub as Shared, Place};
 use crate::stats::{Stats, StatsSnapshot};
 use crate::store::Store;
@@ -68,6 +69,7 @@ impl Hub {
         })?;
         let shared = Shared {
             fleet: Fleet::new(found.sessions, found.unreadable, config.limits.sessions),
+            reports: Reports::new(config.limits.reported_sessions),
             stats,
             store,
             epoch: crate::clock::unix_ns(),

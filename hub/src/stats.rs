@@ -55,6 +55,8 @@ counters! {
     cut_bytes,
     /// Session lists that did not hold every session because a frame is bounded.
     session_lists_shortened,
+    /// Answers to questions for a table.
+    reports_computed,
 }
 
 #[derive(Debug, Default)]

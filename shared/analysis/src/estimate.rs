@@ -146,6 +146,7 @@ impl Sum {
     ///
     /// By the normal law, less one sample's weight: that correction keeps it on the safe side where the
     /// samples are few.
+    #[cfg(feature = "reports")]
     pub(crate) fn chance_of_difference(&self, other: &Self) -> f64 {
         let difference = (self.estimate - other.estimate).abs();
         let variance = self.variance + other.variance;
@@ -161,6 +162,7 @@ impl Sum {
 }
 
 /// `after - before` with its interval from those of the two, which are independent (Zou and Donner 2008).
+#[cfg(feature = "reports")]
 pub(crate) fn difference(before: &Figure, after: &Figure) -> Figure {
     let far = |a: f64, b: f64| (a * a + b * b).sqrt();
     let value = after.value - before.value;
@@ -174,6 +176,7 @@ pub(crate) fn difference(before: &Figure, after: &Figure) -> Figure {
 
 /// The complementary error function from 0 on, to a ten-millionth of itself: the Chebyshev fit `erfcc` of
 /// Numerical Recipes (section 6.2), much smaller than the library's.
+#[cfg(feature = "reports")]
 fn erfc(x: f64) -> f64 {
     const FIT: [f64; 10] = [
         -1.265_512_23,

@@ -6,7 +6,9 @@
 mod collections;
 mod estimate;
 mod flame;
+#[cfg(feature = "reports")]
 mod goroutine_events;
+#[cfg(feature = "reports")]
 mod kernel;
 mod lifetimes;
 pub mod order;

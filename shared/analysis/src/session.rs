@@ -3,7 +3,9 @@
 use crate::AnalysisError;
 use crate::collections::Collections;
 use crate::flame;
+#[cfg(feature = "reports")]
 use crate::goroutine_events::GoroutineEvents;
+#[cfg(feature = "reports")]
 use crate::kernel::Kernel;
 use crate::lifetimes::{Flow, Lifetimes, Selection, StackTally};
 use crate::symbols::Symbols;
@@ -13,9 +15,12 @@ use crate::views::{
     Window,
 };
 use heaptide_protocol::control::{PolicyOutcome, PolicyResult};
+#[cfg(feature = "reports")]
 use heaptide_protocol::exact::ExactWindow;
 use heaptide_protocol::gauges::{Gauge, Gauges};
+#[cfg(feature = "reports")]
 use heaptide_protocol::goroutines::GoroutineCensus;
+#[cfg(feature = "reports")]
 use heaptide_protocol::ledger::{Ledger, Regions};
 use heaptide_protocol::lifetimes::LifetimeTable;
 use heaptide_protocol::loss::{DropReason, LossReport};
@@ -28,9 +33,12 @@ use std::collections::BTreeMap;
 const RATE_WINDOW_NS: u64 = 2_000_000_000;
 const MAX_MARKS: usize = 1_000;
 const MAX_GAPS: usize = 1_000;
-/// The newest of each.
+// The newest of each.
+#[cfg(feature = "reports")]
 const MAX_CENSUSES: usize = 200;
+#[cfg(feature = "reports")]
 const MAX_EXACT: usize = 20;
+#[cfg(feature = "reports")]
 const MAX_LEDGERS: usize = 2_000;
 
 #[derive(Debug, Default)]
@@ -40,6 +48,7 @@ pub struct Session {
     pub(crate) lifetimes: Lifetimes,
     pub(crate) ticks: Option<Ticks>,
     pub(crate) collections: Collections,
+    #[cfg(feature = "reports")]
     pub(crate) kernel: Kernel,
     pub(crate) gauges: BTreeMap<Gauge, u64>,
     /// Collector CPU time and when it was read: now, and about a second before.
@@ -58,12 +67,17 @@ pub struct Session {
     clock_held: u64,
     scratch: Vec<u8>,
     missing_since_ns: Option<u64>,
+    #[cfg(feature = "reports")]
     pub(crate) goroutine_events: GoroutineEvents,
     /// The heap is counted by Go's own profile, by the policy in force.
     counts_buckets: bool,
+    #[cfg(feature = "reports")]
     pub(crate) censuses: Vec<GoroutineCensus>,
+    #[cfg(feature = "reports")]
     pub(crate) exact: Vec<ExactWindow>,
+    #[cfg(feature = "reports")]
     pub(crate) ledgers: Vec<Ledger>,
+    #[cfg(feature = "reports")]
     pub(crate) regions: Option<Regions>,
 }
 
@@ -279,7 +293,9 @@ impl Session {
                 self.events += batch.len() as u64;
                 for event in batch.iter() {
                     self.collections.apply(&event);
+                    #[cfg(feature = "reports")]
                     self.kernel.apply(&event, batch.symbol_gen);
+                    #[cfg(feature = "reports")]
                     self.goroutine_events.apply(&event);
                 }
                 // A tick's events come behind its lifetime rows.
@@ -295,10 +311,16 @@ impl Session {
                 self.mark(end.timestamp_ns, MarkKind::Ended { how: how.clone() });
                 self.ended = Some(how);
             }
+            #[cfg(feature = "reports")]
             Section::Goroutines(census) => push_bounded(&mut self.censuses, census, MAX_CENSUSES),
+            #[cfg(feature = "reports")]
             Section::Exact(window) => push_bounded(&mut self.exact, window, MAX_EXACT),
+            #[cfg(feature = "reports")]
             Section::Ledger(ledger) => push_bounded(&mut self.ledgers, ledger, MAX_LEDGERS),
+            #[cfg(feature = "reports")]
             Section::Regions(regions) => self.regions = Some(regions),
+            #[cfg(not(feature = "reports"))]
+            Section::Goroutines(_) | Section::Exact(_) | Section::Ledger(_) | Section::Regions(_) => {}
             Section::Unknown { .. } => {}
         }
         Ok(())
@@ -331,6 +353,7 @@ impl Session {
     }
 
     fn apply_gauges(&mut self, gauges: &Gauges) {
+        #[cfg(feature = "reports")]
         self.kernel.apply_gauges(gauges);
         for value in &gauges.values {
             self.gauges.insert(value.gauge, value.value);
@@ -458,6 +481,7 @@ impl Session {
     }
 
     /// Whether frames of this time are missing.
+    #[cfg(feature = "reports")]
     pub(crate) fn has_gap(&self, from_ns: u64, to_ns: u64) -> bool {
         self.gaps
             .iter()
@@ -471,7 +495,6 @@ impl Session {
     fn trims(&self) -> Vec<Trim> {
         let counts = [
             ("collections and pauses forgotten", self.collections.trimmed),
-            ("events of the kernel forgotten", self.kernel.trimmed),
             ("samples left out: too many call sites", self.lifetimes.left_out),
             ("frames missed", self.missed_frames),
             ("ticks held: the clock ran backwards", self.clock_held),

@@ -98,6 +98,7 @@ impl Ticks {
     }
 
     /// The first and the last tick of a window in which Go's own statistics were read anew.
+    #[cfg(feature = "reports")]
     pub(crate) fn runtime_span(&self, from: u32, to: u32) -> Option<(Tick, Tick)> {
         let to = (to as usize).min(self.ticks.len());
         let ticks = self.ticks.get(..to)?;

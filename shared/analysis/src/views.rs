@@ -4,24 +4,8 @@
 //! [`Figure::method`] says otherwise.
 
 use heaptide_protocol::loss::{FlawCount, HopCount};
-use heaptide_protocol::session::Method;
+pub use heaptide_protocol::report::{Figure, StackFrame, Window};
 use serde::{Deserialize, Serialize};
-
-/// Half-open: `from_ns <= t < to_ns`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
-    pub from_ns: u64,
-    pub to_ns: u64,
-}
-
-/// A number with its origin and its error: the truth lies in `low..=high` at [`crate::CONFIDENCE`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
-    pub value: f64,
-    pub low: f64,
-    pub high: f64,
-    pub method: Method,
-}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Headline {
@@ -221,10 +205,3 @@ pub struct SiteRow {
     pub stacks: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct StackFrame {
-    pub function: String,
-    pub file: String,
-    pub line: u32,
-    pub inlined: bool,
-}

@@ -55,6 +55,10 @@ pub enum FrameKind {
     CaughtUp = 18,
     /// A sentence for a person; the connection goes on.
     Notice = 19,
+    /// Console to hub: compute a report of this session.
+    ReportAsk = 20,
+    /// Hub to console: the report, or why there is none.
+    ReportTold = 21,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -249,11 +253,16 @@ fn too_large(what: &'static str, got: usize, limit: usize) -> ProtocolError {
 fn compress(payload: &[u8]) -> Option<Vec<u8>> {
     const MIN_BYTES: usize = 200;
     const LEVEL: i32 = 3;
+    thread_local! {
+        /// To make a context takes longer than to compress a tick with it.
+        static CONTEXT: std::cell::RefCell<Option<zstd::bulk::Compressor<'static>>> =
+            std::cell::RefCell::new(zstd::bulk::Compressor::new(LEVEL).ok());
+    }
     if payload.len() < MIN_BYTES {
         return None;
     }
-    zstd::bulk::compress(payload, LEVEL)
-        .ok()
+    CONTEXT
+        .with_borrow_mut(|context| context.as_mut()?.compress(payload).ok())
         .filter(|bytes| bytes.len() < payload.len())
 }
 
@@ -320,7 +329,7 @@ impl Envelope {
 }
 
 impl FrameKind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 21] = [
         Self::Hello,
         Self::Welcome,
         Self::Refuse,
@@ -340,6 +349,8 @@ impl FrameKind {
         Self::PolicyState,
         Self::CaughtUp,
         Self::Notice,
+        Self::ReportAsk,
+        Self::ReportTold,
     ];
 
     fn from_wire(got: u8) -> Result<Self, ProtocolError> {

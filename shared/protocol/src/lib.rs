@@ -23,6 +23,7 @@ pub mod ledger;
 pub mod lifetimes;
 pub mod log;
 pub mod loss;
+pub mod report;
 pub mod section;
 pub mod session;
 pub mod varint;

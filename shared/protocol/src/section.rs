@@ -179,9 +179,13 @@ impl<'a> Sections<'a> {
             6 => Section::Loss(from_postcard(body, "loss section")?),
             7 => Section::PolicyOutcome(from_postcard(body, "policy section")?),
             8 => Section::End(from_postcard(body, "end section")?),
+            #[cfg(feature = "tables")]
             9 => Section::Goroutines(from_postcard(body, "goroutines section")?),
+            #[cfg(feature = "tables")]
             10 => Section::Exact(from_postcard(body, "exact section")?),
+            #[cfg(feature = "tables")]
             11 => Section::Ledger(from_postcard(body, "ledger section")?),
+            #[cfg(feature = "tables")]
             12 => Section::Regions(from_postcard(body, "regions section")?),
             kind => Section::Unknown { kind, bytes: length },
         })

@@ -10,6 +10,7 @@ use heaptide_protocol::control::{
     SessionSummary, Sessions, Subscribe, Welcome,
 };
 use heaptide_protocol::frame::encode_control;
+use heaptide_protocol::report::ReportAsk;
 use heaptide_protocol::{Frame, FrameKind, ProtocolError, SessionId, Upgrade};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -63,6 +64,8 @@ pub enum LinkEvent<'a> {
     Pulse(SessionId, Pulse),
     Missed(Missed),
     CaughtUp,
+    /// A [`ReportTold`](heaptide_protocol::report::ReportTold) of the watched session, for the page to decode.
+    Report(Vec<u8>),
     Notice(String),
     Damaged(ProtocolError),
     Nothing,
@@ -193,6 +196,17 @@ impl Link {
         live
     }
 
+    /// Asks for a report of the watched session; false if there is nobody to ask.
+    pub fn ask(&mut self, ask: &ReportAsk) -> bool {
+        match self.watched {
+            Some(watched) if self.is_live() => {
+                self.send(FrameKind::ReportAsk, watched.session, ask);
+                true
+            }
+            _ => false,
+        }
+    }
+
     pub fn opened(&mut self, now_ms: u64) {
         if !matches!(self.phase, Phase::Connecting { .. }) {
             return;
@@ -294,6 +308,10 @@ impl Link {
             FrameKind::CaughtUp if is_watched => {
                 frame.control::<CaughtUp>("end of the stored frames")?;
                 LinkEvent::CaughtUp
+            }
+            FrameKind::ReportTold if is_watched => {
+                let mut scratch = Vec::new();
+                LinkEvent::Report(frame.raw(&mut scratch)?.to_vec())
             }
             FrameKind::Sessions => LinkEvent::Sessions(frame.control::<Sessions>("sessions")?.sessions),
             FrameKind::PolicyState => LinkEvent::Policy(session, Box::new(frame.control("policy state")?)),

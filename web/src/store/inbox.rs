@@ -5,6 +5,7 @@ use super::outbox::Outbox;
 use super::{Live, Store};
 use crate::url::Tab;
 use crate::worker::{Extra, Show, ToPage, ToWorker, ViewUpdate};
+use heaptide_protocol::report::ReportTold;
 use leptos::prelude::*;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -146,7 +147,6 @@ fn merge(old: ViewUpdate, mut new: Box<ViewUpdate>) -> Box<ViewUpdate> {
         new.timeline = new.timeline.or(old.timeline);
         new.sites = new.sites.or(old.sites);
         new.flame = new.flame.or(old.flame);
-        new.report = new.report.or(old.report);
     }
     new
 }
@@ -158,6 +158,7 @@ fn put(store: Store, batch: Pending, latency: &Rc<RefCell<Latency>>) {
             ToPage::Fleet(rows) => store.fleet.set(Some(rows)),
             ToPage::Damage(damage) => store.damage.set(damage),
             ToPage::Notice(text) => store.notice(text),
+            ToPage::Report(told) => put_report(store, &told),
             ToPage::View(_) => {}
         }
     }
@@ -181,11 +182,6 @@ fn put(store: Store, batch: Pending, latency: &Rc<RefCell<Latency>>) {
     if let Some(flame) = update.flame {
         store.flame.set(Some(Arc::new(flame)));
     }
-    if let Some(report) = update.report
-        && let Some(tab) = Tab::ALL.into_iter().find(|tab| tab.report() == Some(report.kind))
-    {
-        store.tables.set((tab, report.tables));
-    }
     let follows = store.place.peek(|place| place.view.at_ns.is_none());
     if let (Some(newest_ns), Some(clock), true, true) = (
         newest_ns,
@@ -194,6 +190,20 @@ fn put(store: Store, batch: Pending, latency: &Rc<RefCell<Latency>>) {
         follows,
     ) {
         Latency::measure(latency, store, newest_ns, &clock);
+    }
+}
+
+/// A report that the hub has computed for the question that is open.
+fn put_report(store: Store, told: &[u8]) {
+    match postcard::from_bytes::<ReportTold>(told) {
+        Ok(told) if told.number != NUMBER.get() => {}
+        Ok(ReportTold { result: Ok(report), .. }) => {
+            if let Some(tab) = Tab::ALL.into_iter().find(|tab| tab.report() == Some(report.kind)) {
+                store.tables.set((tab, report.tables));
+            }
+        }
+        Ok(ReportTold { result: Err(why), .. }) => store.notice(format!("The hub has no tables: {why}")),
+        Err(_) => store.notice("The hub's tables could not be read: reload the page.".to_owned()),
     }
 }
 

@@ -128,6 +128,13 @@ impl Core {
                 self.fleet_changed = true;
                 self.fleet_not_before_ms = 0;
             }
+            LinkEvent::Report(told) => {
+                // Its number, its last frame, and whether it is a failure: what the page gets decoded in full.
+                let head = postcard::take_from_bytes::<(u32, u64, bool)>(&told).ok();
+                let failed = head.is_none_or(|((_, _, failed), _)| failed);
+                self.views.answered(now_ms as f64, failed);
+                self.post(&ToPage::Report(told));
+            }
             LinkEvent::Notice(text) => self.post(&ToPage::Notice(text)),
             LinkEvent::Damaged(error) => {
                 self.damage.note(error.to_string(), bytes);
@@ -163,6 +170,12 @@ impl Core {
         let Some(watched) = &self.watched else {
             return;
         };
+        if matches!(self.sent_link, Some(LinkState::Live { .. }))
+            && let Some(ask) = self.views.question(&watched.data, clock_ms())
+            && !self.link.ask(&ask)
+        {
+            self.views.answered(clock_ms(), true);
+        }
         let mut update = ViewUpdate {
             show: self.views.show.number,
             session: watched.id,
@@ -175,7 +188,6 @@ impl Core {
             timeline: None,
             sites: None,
             flame: None,
-            report: None,
         };
         if self
             .views
@@ -241,6 +253,9 @@ impl Core {
             (None, _) => false,
         };
         if !same {
+            if matches!(state, LinkState::Live { .. }) {
+                self.views.ask_again();
+            }
             self.post(&ToPage::Link(state.clone()));
             self.sent_link = Some(state);
         }

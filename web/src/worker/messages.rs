@@ -3,7 +3,7 @@
 use super::fleet::FleetRow;
 use crate::net::LinkState;
 use crate::url::Range;
-use heaptide_analysis::report::{Report, ReportKind};
+use heaptide_analysis::report::ReportKind;
 use heaptide_analysis::views::{Flame, Headline, Metric, SiteTable, Timeline, Window};
 use heaptide_policy::Policy;
 use heaptide_protocol::SessionId;
@@ -43,7 +43,8 @@ pub struct Show {
     pub filter: String,
 }
 
-/// The heavier answer that goes with the headline and the timeline.
+/// The heavier answer that goes with the headline and the timeline. The hub computes reports; all else is computed
+/// here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Extra {
     #[default]
@@ -58,6 +59,8 @@ pub enum ToPage {
     Link(LinkState),
     Fleet(Vec<FleetRow>),
     View(Box<ViewUpdate>),
+    /// A [`ReportTold`](heaptide_protocol::report::ReportTold) as the hub encoded it; its number is the question's.
+    Report(Vec<u8>),
     Damage(Damage),
     Notice(String),
 }
@@ -72,7 +75,6 @@ pub struct ViewUpdate {
     pub timeline: Option<Timeline>,
     pub sites: Option<SiteTable>,
     pub flame: Option<Flame>,
-    pub report: Option<Report>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use super::messages::{Extra, Show, ViewUpdate};
 use heaptide_analysis::Session;
-use heaptide_analysis::report::ReportQuery;
+use heaptide_protocol::report::{ReportAsk, ReportQuery};
 use heaptide_analysis::views::{Headline, Metric, ProfileQuery, TimelineQuery, Window};
 use heaptide_protocol::SessionId;
 
@@ -11,7 +11,9 @@ const SHARE: f64 = 5.0;
 const HEADLINE_MS: f64 = 50.0;
 const SITES_MS: f64 = 200.0;
 const FLAME_MS: f64 = 500.0;
-const REPORT_MS: f64 = 500.0;
+const REPORT_MS: f64 = 1_000.0;
+/// After the hub could not compute one.
+const REPORT_AGAIN_MS: f64 = 10_000.0;
 /// While the stored past is being read, the picture is a courtesy.
 const REPLAY_MS: f64 = 250.0;
 const MAX_SITES: u32 = 100;
@@ -59,6 +61,8 @@ pub(super) struct Views {
     sites: Due,
     flame: Due,
     report: Due,
+    /// A question is out.
+    asked: bool,
 }
 
 impl Default for Views {
@@ -69,6 +73,7 @@ impl Default for Views {
             sites: Due::new(SITES_MS),
             flame: Due::new(FLAME_MS),
             report: Due::new(REPORT_MS),
+            asked: false,
         }
     }
 }
@@ -78,6 +83,8 @@ impl Views {
     pub(super) fn ask(&mut self, show: Show) {
         *self = Self {
             show,
+            // The hub answers one after the other.
+            asked: self.asked,
             ..Self::default()
         };
         self.all_stale();
@@ -104,7 +111,7 @@ impl Views {
     /// When something will be due.
     pub(super) fn next_ms(&self) -> Option<f64> {
         self.show.session?;
-        [Some(&self.headline), self.extra()]
+        [Some(&self.headline), self.extra(), self.question_due()]
             .into_iter()
             .flatten()
             .filter(|due| due.stale)
@@ -158,19 +165,53 @@ impl Views {
                     update.flame = Some(data.flame(&query(MAX_NODES)));
                     self.flame.done(began_ms, now_ms(), replaying);
                 }
-                // What is about a span of time is asked of what is on screen.
-                Extra::Report(kind) => {
-                    update.report = Some(data.report(&ReportQuery {
-                        kind,
-                        window: self.show.selection.unwrap_or(range),
-                        filter: self.show.filter.clone(),
-                        limit: MAX_ROWS,
-                    }));
-                    self.report.done(began_ms, now_ms(), replaying);
-                }
+                Extra::Report(_) => {}
             }
         }
         true
+    }
+
+    /// The next question to the hub, if one is due. What is about a span of time is asked of what is on screen.
+    pub(super) fn question(&mut self, data: &Session, now_ms: f64) -> Option<ReportAsk> {
+        let due = self.question_due().is_some_and(|due| due.is_due(now_ms));
+        let Extra::Report(kind) = self.show.extra else {
+            return None;
+        };
+        if !due || data.last_seq() == 0 {
+            return None;
+        }
+        let range = self.show.range.window(data.span(), self.show.at_ns);
+        self.asked = true;
+        self.report.done(now_ms, now_ms, false);
+        Some(ReportAsk {
+            number: self.show.number,
+            query: ReportQuery {
+                kind,
+                window: self.show.selection.unwrap_or(range),
+                filter: self.show.filter.clone(),
+                limit: MAX_ROWS,
+            },
+        })
+    }
+
+    /// The hub has answered, or the question is lost with the connection.
+    pub(super) fn answered(&mut self, now_ms: f64, failed: bool) {
+        self.asked = false;
+        if failed {
+            self.report.stale = true;
+            self.report.not_before_ms = now_ms + REPORT_AGAIN_MS;
+        }
+    }
+
+    /// The connection is there anew.
+    pub(super) fn ask_again(&mut self) {
+        self.asked = false;
+        self.report.stale = true;
+        self.report.not_before_ms = 0.0;
+    }
+
+    fn question_due(&self) -> Option<&Due> {
+        (matches!(self.show.extra, Extra::Report(_)) && !self.asked).then_some(&self.report)
     }
 
     fn extra(&self) -> Option<&Due> {
@@ -178,7 +219,7 @@ impl Views {
             Extra::None => None,
             Extra::Sites => Some(&self.sites),
             Extra::Flame => Some(&self.flame),
-            Extra::Report(_) => Some(&self.report),
+            Extra::Report(_) => None,
         }
     }
 }

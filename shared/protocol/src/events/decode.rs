@@ -141,13 +141,12 @@ impl EventBatch {
         reader: &mut Reader<'_>,
         of_kind: impl Fn(EventKind) -> usize,
     ) -> Result<(), ProtocolError> {
-        let mut by_kind: [Vec<OtherRow>; 16] = Default::default();
+        let mut by_kind: [std::vec::IntoIter<OtherRow>; 16] = Default::default();
         let mut others = 0;
         for kind in (FIRST_OTHER..16).filter_map(EventKind::from_wire) {
             let count = of_kind(kind);
             if count > 0 {
-                by_kind[kind as usize] = take_rows(reader, count)?;
-                by_kind[kind as usize].reverse();
+                by_kind[kind as usize] = take_rows(reader, count)?.into_iter();
                 others += count;
             }
         }
@@ -155,13 +154,13 @@ impl EventBatch {
             return Ok(());
         }
         self.others = Vec::with_capacity(others);
-        for head in self
-            .heads
-            .iter()
-            .map(|head| head & 0x0f)
-            .filter(|kind| *kind >= FIRST_OTHER)
-        {
-            self.others.extend(by_kind[usize::from(head)].pop());
+        for head in &self.heads {
+            let kind = head & 0x0f;
+            if kind >= FIRST_OTHER
+                && let Some(row) = by_kind[usize::from(kind)].next()
+            {
+                self.others.push(row);
+            }
         }
         Ok(())
     }
@@ -273,32 +272,25 @@ fn take_ascending(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, Pro
 /// Rows of one kind, in order.
 fn take_rows(reader: &mut Reader<'_>, count: usize) -> Result<Vec<OtherRow>, ProtocolError> {
     let addresses = take_steps(reader, count)?;
-    let mut rows = collect(count, || Ok(OtherRow::default()))?;
-    for (row, address) in rows.iter_mut().zip(addresses) {
-        row.address = address;
+    let sizes = take_rarely_changing(reader, count)?;
+    let details = take_rarely_changing(reader, count)?;
+    let goroutines = take_rarely_changing(reader, count)?;
+    let stacks = take_rarely_changing(reader, count)?;
+    let tags = take_rarely_changing(reader, count)?;
+    // A stack's code is its id and one more.
+    let beyond = |codes: &[u64], last: u64| codes.iter().any(|code| *code > last);
+    if beyond(&stacks, 1 << 32) || beyond(&tags, u64::from(u32::MAX)) {
+        return Err(reader.malformed());
     }
-    for (row, value) in rows.iter_mut().zip(take_rarely_changing(reader, count)?) {
-        row.size_bytes = value;
-    }
-    for (row, value) in rows.iter_mut().zip(take_rarely_changing(reader, count)?) {
-        row.detail = value;
-    }
-    for (row, value) in rows.iter_mut().zip(take_rarely_changing(reader, count)?) {
-        row.goroutine_id = value;
-    }
-    let (stacks, tags) = (
-        take_rarely_changing(reader, count)?,
-        take_rarely_changing(reader, count)?,
-    );
-    let small = |value: u64| u32::try_from(value).map_err(|_| reader.malformed());
-    for ((row, stack), tag) in rows.iter_mut().zip(stacks).zip(tags) {
-        row.stack = match stack {
-            0 => None,
-            code => Some(StackId(small(code - 1)?)),
-        };
-        row.heap_tag = TagId(small(tag)?);
-    }
-    Ok(rows)
+    let row = |at: usize| OtherRow {
+        address: addresses[at],
+        size_bytes: sizes[at],
+        detail: details[at],
+        goroutine_id: goroutines[at],
+        stack: stacks[at].checked_sub(1).map(|id| StackId(id as u32)),
+        heap_tag: TagId(tags[at] as u32),
+    };
+    Ok((0..count).map(row).collect())
 }
 
 /// A column of rows of one kind.

@@ -9,6 +9,7 @@ use heaptide_protocol::frame::{encode, encode_control};
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
 use heaptide_protocol::lifetimes::{Allotment, Birth, LifetimeTable};
 use heaptide_protocol::section::{Section, SectionWriter, SessionStart};
+use heaptide_protocol::report::{Report, ReportAsk, ReportTold};
 use heaptide_protocol::{Envelope, Frame, FrameKind};
 use serde::Serialize;
 
@@ -76,6 +77,7 @@ fn show(number: u32, extra: Extra) -> ToWorker {
 #[derive(Debug, Default)]
 struct Seen {
     sent: Vec<FrameKind>,
+    asked: Vec<ReportAsk>,
     connects: usize,
     disconnects: usize,
     page: Vec<ToPage>,
@@ -89,7 +91,13 @@ fn run(core: &mut Core, now_ms: u64) -> Seen {
         match output {
             CoreOutput::Connect { .. } => seen.connects += 1,
             CoreOutput::Disconnect => seen.disconnects += 1,
-            CoreOutput::Send(bytes) => seen.sent.push(Frame::parse(&bytes).unwrap().envelope.kind),
+            CoreOutput::Send(bytes) => {
+                let frame = Frame::parse(&bytes).unwrap();
+                seen.sent.push(frame.envelope.kind);
+                if frame.envelope.kind == FrameKind::ReportAsk {
+                    seen.asked.push(frame.control("").unwrap());
+                }
+            }
             CoreOutput::Post(bytes) => seen.page.push(postcard::from_bytes(&bytes).unwrap()),
         }
     }
@@ -189,15 +197,70 @@ fn a_new_question_is_answered_at_once_and_a_hidden_page_gets_none() {
     assert_eq!(updates.len(), 1);
     assert_eq!(updates[0].show, 2);
     assert!(updates[0].flame.is_some() && updates[0].headline.is_some());
-    core.page_message(2, show(3, Extra::Report(ReportKind::Drift)));
-    let seen = run(&mut core, 2);
-    let report = views(&seen)[0].report.as_ref().unwrap();
-    assert_eq!(report.kind, ReportKind::Drift);
     core.page_message(3, ToWorker::Visible(false));
     core.socket_message(2_000, &data(2));
     assert!(views(&run(&mut core, 2_000)).is_empty());
     core.page_message(2_001, ToWorker::Visible(true));
     assert_eq!(views(&run(&mut core, 2_001))[0].progress.last_seq, 2);
+}
+
+fn told(number: u32, result: Result<Report, String>) -> Vec<u8> {
+    let told = ReportTold {
+        number,
+        last_seq: 1,
+        result,
+    };
+    control(FrameKind::ReportTold, &told)
+}
+
+#[test]
+fn a_report_is_asked_of_the_hub_one_at_a_time() {
+    let mut core = connected();
+    core.page_message(0, show(7, Extra::Report(ReportKind::Drift)));
+    assert!(run(&mut core, 0).asked.is_empty(), "nothing is known of the session yet");
+    core.socket_message(1, &data(1));
+    let seen = run(&mut core, 1);
+    let [ask] = &seen.asked[..] else { panic!("{:?}", seen.asked) };
+    assert_eq!((ask.number, ask.query.kind), (7, ReportKind::Drift));
+    assert!(ask.query.window.to_ns > 0);
+    // News while an answer is out wait for it, and a new question too.
+    core.socket_message(2_000, &data(2));
+    core.page_message(2_000, show(8, Extra::Report(ReportKind::Pauses)));
+    assert!(run(&mut core, 2_000).asked.is_empty());
+    let report = Report {
+        kind: ReportKind::Drift,
+        tables: Vec::new(),
+    };
+    core.socket_message(2_001, &told(7, Ok(report)));
+    let seen = run(&mut core, 2_001);
+    assert!(seen.page.iter().any(|message| matches!(message, ToPage::Report(_))));
+    assert_eq!(seen.asked.len(), 1);
+    assert_eq!(seen.asked[0].number, 8);
+    // A failure is not asked again at once.
+    core.socket_message(2_002, &told(8, Err("no".into())));
+    assert!(run(&mut core, 2_002).asked.is_empty());
+    assert!(run(&mut core, 11_000).asked.is_empty());
+    assert_eq!(run(&mut core, 12_003).asked.len(), 1);
+}
+
+#[test]
+fn a_question_that_went_down_with_its_connection_is_asked_again() {
+    let mut core = connected();
+    core.page_message(0, show(7, Extra::Report(ReportKind::Ledger)));
+    core.socket_message(1, &data(1));
+    assert_eq!(run(&mut core, 1).asked.len(), 1);
+    core.socket_closed(2);
+    run(&mut core, 2);
+    let retry_ms = core.next_ms().unwrap();
+    assert_eq!(run(&mut core, retry_ms).connects, 1);
+    core.socket_opened(retry_ms);
+    let welcome = Welcome {
+        agent: "hub".into(),
+        hub_epoch: 2,
+        unix_ns: 0,
+    };
+    core.socket_message(retry_ms, &control(FrameKind::Welcome, &welcome));
+    assert_eq!(run(&mut core, retry_ms).asked.len(), 1);
 }
 
 #[test]

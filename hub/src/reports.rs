@@ -1,0 +1,138 @@
+//! Reports, computed from what is stored, beside the ingest path and never on it.
+//!
+//! Of the sessions that were asked about last, the analysis is kept and catches up with the store at each
+//! question. It is bounded by itself, and so is how many are kept and how many are at work at once.
+
+use crate::hub::Hub;
+use crate::session::{Cursor, Next, Session};
+use crate::store::replay::{self, Item};
+use heaptide_protocol::report::{Report, ReportQuery};
+use heaptide_protocol::{Frame, SessionId};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+
+/// Read from disk at once.
+const CHUNK_BYTES: usize = 1 << 20;
+/// More rows than this are no table for a person, and too long for a frame.
+const MAX_ROWS: u32 = 1_000;
+
+#[derive(Debug)]
+pub(crate) struct Reports {
+    /// The one asked about last comes last.
+    kept: Mutex<VecDeque<(SessionId, Arc<Mutex<Kept>>)>>,
+    limit: usize,
+    turns: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    data: heaptide_analysis::Session,
+    cursor: Cursor,
+}
+
+/// A report, and the last frame that is counted in.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) report: Report,
+    pub(crate) last_seq: u64,
+}
+
+impl Reports {
+    /// Keeps the analysis of `limit` sessions, and leaves a processor to the ingest path.
+    pub(crate) fn new(limit: usize) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            kept: Mutex::default(),
+            limit,
+            turns: Arc::new(Semaphore::new((processors / 2).max(1))),
+        }
+    }
+
+    fn kept(&self, session: &Session) -> Arc<Mutex<Kept>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = kept.iter().position(|(id, _)| *id == session.id);
+        let entry = found.and_then(|at| kept.remove(at)).unwrap_or_else(|| {
+            let fresh = Kept {
+                data: heaptide_analysis::Session::new(),
+                cursor: session.cursor_after(0),
+            };
+            (session.id, Arc::new(Mutex::new(fresh)))
+        });
+        let data = Arc::clone(&entry.1);
+        kept.push_back(entry);
+        while kept.len() > self.limit {
+            kept.pop_front();
+        }
+        data
+    }
+}
+
+/// Waits for its turn, reads what is new of the session, and computes.
+pub(crate) async fn compute(
+    hub: &Arc<Hub>,
+    session: Arc<Session>,
+    mut query: ReportQuery,
+) -> Result<Told, String> {
+    let stopped = "the hub is shutting down";
+    let turn = Arc::clone(&hub.reports.turns)
+        .acquire_owned()
+        .await
+        .map_err(|_| stopped)?;
+    let kept = hub.reports.kept(&session);
+    let hub = Arc::clone(hub);
+    query.limit = query.limit.min(MAX_ROWS);
+    let computed = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        // What a panic left half done is not shown.
+        let mut kept = kept
+            .lock()
+            .map_err(|_| "an earlier question about this session failed; restart the hub".to_owned())?;
+        kept.catch_up(&hub, &session)?;
+        hub.stats.reports_computed.add(1);
+        query.window.to_ns = query.window.to_ns.min(kept.data.span().to_ns);
+        Ok(Told {
+            report: kept.data.report(&query),
+            last_seq: kept.data.last_seq(),
+        })
+    });
+    computed.await.unwrap_or_else(|_| Err(stopped.to_owned()))
+}
+
+impl Kept {
+    /// Takes in everything durable. A damaged frame is counted by the analysis, which says so.
+    fn catch_up(&mut self, hub: &Hub, session: &Session) -> Result<(), String> {
+        loop {
+            if *hub.closing.borrow() {
+                return Err("the hub is shutting down".to_owned());
+            }
+            match session.next(self.cursor) {
+                Next::CaughtUp { .. } => return Ok(()),
+                Next::Frames { frames, cursor } => {
+                    for frame in frames {
+                        self.apply(&frame);
+                    }
+                    self.cursor = cursor;
+                }
+                Next::Read(stretch) => {
+                    let folder = hub.store.folder(session.id);
+                    let chunk = replay::read(&folder, session.id, &stretch, self.cursor, CHUNK_BYTES)
+                        .map_err(|error| format!("can't read the stored frames: {error}"))?;
+                    for item in chunk.items {
+                        match item {
+                            Item::Frame(frame) => self.apply(&frame),
+                            Item::Missed(missed) => self.data.missed(missed.from_seq, missed.to_seq),
+                        }
+                    }
+                    self.cursor = chunk.cursor;
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, bytes: &[u8]) {
+        if let Ok(frame) = Frame::parse(bytes) {
+            let _ = self.data.apply(&frame);
+        }
+    }
+}
