@@ -17,6 +17,7 @@ mod cost;
 mod decode;
 mod exact;
 mod hub;
+mod memory;
 mod process;
 mod record;
 mod report;
@@ -44,6 +45,8 @@ enum Name {
     Hub,
     /// Time that a census of 100,000 goroutines takes
     Census,
+    /// What a collector holds in memory, with many stacks
+    Memory,
     /// Exact windows against bpftrace that counts the same
     Exact,
     /// Whether what is said of Go's memory is so
@@ -100,6 +103,7 @@ fn measure(name: Name, quick: bool, recordings: &mut Recordings, report: &mut Re
         Name::Decode => decode::measure(quick, recordings, report),
         Name::Hub => hub::measure(quick, recordings, report),
         Name::Census => census::measure(quick, report),
+        Name::Memory => memory::measure(quick, report),
         Name::Exact => exact::measure(quick, report),
         Name::Claims => claims::measure(report),
     }

@@ -130,6 +130,9 @@ pub(crate) struct PolicyOptions {
     /// your own
     #[arg(long)]
     pub(crate) no_bpf: bool,
+    /// Follow each goroutine from its birth, with the whole stack of its creator; 2 to 6 µs for each that starts
+    #[arg(long, conflicts_with = "no_bpf")]
+    pub(crate) goroutine_events: bool,
     /// Read Go's own heap profile beside the probes, and show how the two agree
     #[arg(long)]
     pub(crate) buckets: bool,

@@ -147,6 +147,7 @@ fn policy(options: &PolicyOptions) -> Policy {
         }),
         sources: Sources {
             bucket_heap: options.buckets,
+            goroutine_events: options.goroutine_events,
             ..Sources::default()
         },
         ..Policy::default()

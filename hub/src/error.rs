@@ -21,6 +21,8 @@ pub enum HubError {
     DataDirInUse { path: PathBuf },
     #[error("can't use the data folder {path}: {source}; choose another with --data-dir")]
     DataDir { path: PathBuf, source: io::Error },
+    #[error("can't use {why}")]
+    Catalog { why: String },
     #[error("can't start the store's writer thread: {source}")]
     WriterThread { source: io::Error },
 }

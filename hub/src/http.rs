@@ -1,5 +1,6 @@
 //! Routes, security headers, and the checks before a WebSocket is opened.
 
+use crate::access::Caller;
 use crate::assets::sentence;
 use crate::hub::{Hub, Place};
 use crate::origin::{Verdict, check_host, check_origin};
@@ -38,16 +39,15 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/ws/console", any(console_socket))
         .route("/healthz", get(|| async { sentence(StatusCode::OK, "ok\n") }))
         .route("/readyz", get(ready))
-        .route("/api/v1/stats", get(api::stats))
-        .route("/api/v1/sessions", get(api::sessions))
-        .route("/api/v1/sessions/{session}/report", get(api::report))
+        .merge(api::router())
         .fallback(file)
         .layer(middleware::from_fn_with_state(Arc::clone(hub), guard))
         .with_state(Arc::clone(hub))
 }
 
 /// Turns away requests under a wrong name, and puts the security headers on every answer.
-async fn guard(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response<Body> {
+async fn guard(State(hub): State<Arc<Hub>>, mut request: Request, next: Next) -> Response<Body> {
+    request.extensions_mut().insert(Caller::local());
     // Probes of an orchestrator come by address, and learn nothing.
     let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
     let names = hub

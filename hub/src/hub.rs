@@ -1,5 +1,6 @@
 //! What all connections of a hub share.
 
+use crate::catalog::Catalog;
 use crate::config::HubConfig;
 use crate::fleet::Fleet;
 use crate::reports::Reports;
@@ -14,6 +15,7 @@ pub(crate) struct Hub {
     pub(crate) config: HubConfig,
     pub(crate) stats: Arc<Stats>,
     pub(crate) store: Store,
+    pub(crate) catalog: Catalog,
     pub(crate) fleet: Fleet,
     pub(crate) reports: Reports,
     /// The start time: another one tells peers that the hub was restarted.

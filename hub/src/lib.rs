@@ -11,8 +11,10 @@
 //! Left out so far: access control, which is why a hub listens on loopback addresses only unless told
 //! otherwise; retention; coarser levels; share links.
 
+mod access;
 mod api;
 mod assets;
+mod catalog;
 mod clock;
 mod collector;
 mod config;

@@ -1,5 +1,6 @@
 //! Starting, accepting connections, and going down in order.
 
+use crate::catalog::Catalog;
 use crate::config::HubConfig;
 use crate::error::HubError;
 use crate::fleet::{self, Fleet};
@@ -60,8 +61,14 @@ impl Hub {
         let stats = Arc::new(Stats::default());
         let (data_dir, limits, log) = (config.data_dir.clone(), config.limits, config.log.clone());
         let for_store = Arc::clone(&stats);
-        let opened = tokio::task::spawn_blocking(move || Store::open(&data_dir, limits, &for_store, &log));
-        let (store, found) = opened.await.unwrap_or_else(|failed| {
+        let opened = tokio::task::spawn_blocking(move || {
+            let (store, found) = Store::open(&data_dir, limits, &for_store, &log)?;
+            let catalog = Catalog::open(&data_dir).map_err(|error| HubError::Catalog {
+                why: error.to_string(),
+            })?;
+            Ok((store, catalog, found))
+        });
+        let (store, catalog, found) = opened.await.unwrap_or_else(|failed| {
             Err(HubError::DataDir {
                 path: config.data_dir.clone(),
                 source: io::Error::other(failed),
@@ -72,6 +79,7 @@ impl Hub {
             reports: Reports::new(config.limits.reported_sessions),
             stats,
             store,
+            catalog,
             epoch: crate::clock::unix_ns(),
             closing: watch::Sender::new(false),
             numbers: AtomicU64::new(0),

@@ -9,14 +9,9 @@ use std::time::Duration;
 /// The kernel's clock tick in `/proc/PID/stat`: USER_HZ, 100 on every Linux architecture in use.
 const TICK_NS: u64 = 10_000_000;
 
-/// Cheap figures: two small files, no page walk.
-pub(crate) fn cheap(process: &Process, page_bytes: u64) -> io::Result<Vec<GaugeValue>> {
-    let stat = process.stat()?;
-    let statm = fs::read_to_string(format!("/proc/{}/statm", process.pid()))?;
-    let mut pages = statm
-        .split_ascii_whitespace()
-        .map(|word| word.parse::<u64>().unwrap_or(0));
-    let (virtual_pages, resident_pages) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
+/// How large the process is: no page walk, no file opened.
+pub(crate) fn size(process: &Process, page_bytes: u64) -> io::Result<Vec<GaugeValue>> {
+    let [virtual_pages, resident_pages] = process.pages()?;
     // A process that has just ended has given its memory back; that is no figure of the program.
     if resident_pages == 0 {
         return Err(io::ErrorKind::NotFound.into());
@@ -24,6 +19,13 @@ pub(crate) fn cheap(process: &Process, page_bytes: u64) -> io::Result<Vec<GaugeV
     Ok(values(&[
         (Gauge::RSS_BYTES, resident_pages * page_bytes),
         (Gauge::VIRTUAL_BYTES, virtual_pages * page_bytes),
+    ]))
+}
+
+/// What it has used so far.
+pub(crate) fn usage(process: &Process) -> io::Result<Vec<GaugeValue>> {
+    let stat = process.stat()?;
+    Ok(values(&[
         (Gauge::THREADS, stat.threads),
         (Gauge::MINOR_FAULTS, stat.minor_faults),
         (Gauge::MAJOR_FAULTS, stat.major_faults),
@@ -155,7 +157,8 @@ mod tests {
         let page = rustix::param::page_size() as u64;
         let value =
             |list: &[GaugeValue], gauge| list.iter().find(|value| value.gauge == gauge).unwrap().value;
-        assert!(value(&cheap(&process, page).unwrap(), Gauge::RSS_BYTES) > 0);
+        assert!(value(&size(&process, page).unwrap(), Gauge::RSS_BYTES) > 0);
+        assert!(value(&usage(&process).unwrap(), Gauge::THREADS) > 0);
         assert!(value(&rollup(&process).unwrap(), Gauge::PSS_BYTES) > 0);
         assert!(value(&own(page), Gauge::COLLECTOR_RSS_BYTES) > 0);
     }

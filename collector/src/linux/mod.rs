@@ -18,7 +18,7 @@ pub use memory::goroutines;
 pub use process::{MappedPart, Process, Stat};
 pub use signature::{monotonic_ns, unix_ns};
 
-pub(crate) use gauges::{Pacer, cheap, own, own_cpu_ns, rollup};
+pub(crate) use gauges::{Pacer, own, own_cpu_ns, rollup, size, usage};
 pub(crate) use go::capabilities;
 pub(crate) use process::describe_status;
 pub(crate) use signature::signature;

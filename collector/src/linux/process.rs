@@ -17,6 +17,8 @@ pub struct Process {
     start_ticks: u64,
     pidfd: OwnedFd,
     memory: fs::File,
+    /// Kept open, because it is read four times a second.
+    statm: fs::File,
 }
 
 /// Fields of `/proc/PID/stat` (proc_pid_stat(5)), those after the command in parentheses.
@@ -58,11 +60,13 @@ impl Process {
         }
         let memory = fs::File::open(format!("/proc/{pid}/mem"))
             .map_err(|source| CollectorError::MemoryDenied { pid, source })?;
+        let statm = fs::File::open(format!("/proc/{pid}/statm")).map_err(|_| gone())?;
         Ok(Self {
             pid,
             start_ticks: stat.start_ticks,
             pidfd,
             memory,
+            statm,
         })
     }
 
@@ -102,6 +106,21 @@ impl Process {
             Ok(stat)
         } else {
             Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    /// Virtual and resident pages (proc_pid_statm(5)).
+    pub(crate) fn pages(&self) -> io::Result<[u64; 2]> {
+        let mut text = [0_u8; 128];
+        let length = self.statm.read_at(&mut text, 0)?;
+        let mut pages = text
+            .get(..length)
+            .unwrap_or_default()
+            .split(u8::is_ascii_whitespace)
+            .map_while(|word| std::str::from_utf8(word).ok()?.parse().ok());
+        match (pages.next(), pages.next()) {
+            (Some(virtual_pages), Some(resident)) => Ok([virtual_pages, resident]),
+            _ => Err(io::Error::other("statm has an unknown form")),
         }
     }
 

@@ -350,21 +350,32 @@ impl Watch {
 
     fn read_gauges(&mut self, now_ns: u64) {
         let process = &self.target.process;
-        let Ok(mut values) = linux::cheap(process, self.page_bytes) else {
+        let Ok(values) = linux::size(process, self.page_bytes) else {
             return;
         };
+        self.rss_bytes = values
+            .iter()
+            .find(|value| value.gauge == Gauge::RSS_BYTES)
+            .map_or(0, |value| value.value);
+        self.waiting.push(Section::Gauges(Gauges {
+            timestamp_ns: now_ns,
+            values,
+        }));
+    }
+
+    /// Those that are read once a second, or less often.
+    fn read_slow_gauges(&mut self, now_ns: u64) {
+        let process = &self.target.process;
+        let mut values = linux::usage(process).unwrap_or_default();
         if self.rollup_pacer.due(now_ns) {
             values.extend(linux::rollup(process).unwrap_or_default());
             self.rollup_pacer.took(now_ns, monotonic_ns());
         }
         let own = linux::own(self.page_bytes);
-        let find = |list: &[GaugeValue], gauge| {
-            list.iter()
-                .find(|value| value.gauge == gauge)
-                .map_or(0, |value| value.value)
-        };
-        self.rss_bytes = find(&values, Gauge::RSS_BYTES);
-        self.cost.rss_bytes = find(&own, Gauge::COLLECTOR_RSS_BYTES);
+        self.cost.rss_bytes = own
+            .iter()
+            .find(|value| value.gauge == Gauge::COLLECTOR_RSS_BYTES)
+            .map_or(0, |value| value.value);
         values.extend(own);
         values.extend(self.target.kernel_gauges());
         let more = [
@@ -383,6 +394,7 @@ impl Watch {
     }
 
     fn every_second(&mut self, now_ns: u64, tell: &mut dyn FnMut(WatchEvent)) -> Result<(), CollectorError> {
+        self.read_slow_gauges(now_ns);
         self.follow_rate(tell)?;
         self.target.go.refresh(&self.target.process);
         if let Some(bpf) = &self.target.bpf {

@@ -1,7 +1,7 @@
 //! A policy being edited, and how two policies differ in words.
 
 use super::amount::amount;
-use super::sources::{SOURCES, next_exact};
+use super::sources::{SOURCES, next_exact, next_leak_check};
 use heaptide_policy::{ExactRequest, Policy};
 
 /// The steps of the rate control: powers of two from 512 B to 8 MiB.
@@ -64,6 +64,19 @@ impl Draft {
         };
     }
 
+    pub fn asks_leak_check(&self) -> bool {
+        self.edited.leak_check != self.base.leak_check
+    }
+
+    /// Asks for Go's own leak detector with the next collection, or no longer.
+    pub fn ask_leak_check(&mut self, on: bool) {
+        self.edited.leak_check = if on {
+            next_leak_check(&self.base)
+        } else {
+            self.base.leak_check
+        };
+    }
+
     /// What is wrong with the draft, before the hub is asked.
     pub fn problem(&self) -> Option<String> {
         if let Err(error) = self.edited.validate() {
@@ -115,6 +128,9 @@ impl Draft {
         if mine.exact != old.exact {
             next.exact = Some(next_exact(current));
         }
+        if mine.leak_check != old.leak_check {
+            next.leak_check = next_leak_check(current);
+        }
         *self = Self {
             base: current.clone(),
             edited: next,
@@ -134,6 +150,10 @@ pub fn changes(from: &Policy, to: &Policy) -> Vec<Change> {
         Some(request) => format!("window {}, {} s", request.number, request.seconds),
         None => "never".to_owned(),
     };
+    let check = |number: u32| match number {
+        0 => "never".to_owned(),
+        number => format!("number {number}"),
+    };
     let mut all = vec![
         row("Sampling rate", rate(from), rate(to)),
         row(
@@ -142,6 +162,7 @@ pub fn changes(from: &Policy, to: &Policy) -> Vec<Change> {
             on_off(to.allow_rate_write),
         ),
         row("Count everything", exact(&from.exact), exact(&to.exact)),
+        row("Leak check", check(from.leak_check), check(to.leak_check)),
         row(
             "Every allocation from",
             amount(from.tiers.always_from_bytes),
@@ -226,6 +247,12 @@ mod tests {
         );
         draft.count_everything(false);
         assert!(!draft.is_changed());
+        draft.ask_leak_check(true);
+        assert!(draft.asks_leak_check());
+        let words = changes(&draft.base, &draft.edited);
+        assert_eq!((words[0].field, words[0].to.as_str()), ("Leak check", "number 1"));
+        draft.ask_leak_check(false);
+        assert!(!draft.is_changed());
     }
 
     #[test]
@@ -259,17 +286,19 @@ mod tests {
         draft.edited.sources.mappings = false;
         draft.edited.sources.ledger_ms = 0;
         draft.count_everything(true);
+        draft.ask_leak_check(true);
         let theirs = policy(|p| {
             p.revision = 4;
             p.sampling_rate_bytes = Some(1 << 20);
             p.sources.gc = false;
             p.sources.goroutine_census_ms = 700;
             p.exact = Some(next_exact(p));
+            p.leak_check = 3;
         });
         let conflicts = draft.conflicts(&theirs);
         assert_eq!(
             conflicts.iter().map(|change| change.field).collect::<Vec<_>>(),
-            ["Sampling rate"]
+            ["Sampling rate", "Leak check"]
         );
         draft.rebase(&theirs);
         assert_eq!(draft.base.revision, 4);
@@ -279,6 +308,7 @@ mod tests {
         assert_eq!(draft.edited.sources.goroutine_census_ms, 700);
         assert_eq!(draft.edited.sources.ledger_ms, 0);
         assert_eq!(draft.edited.exact.map(|window| window.number), Some(2));
+        assert_eq!(draft.edited.leak_check, 4);
         assert!(draft.conflicts(&theirs).is_empty());
     }
 }

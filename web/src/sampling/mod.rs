@@ -14,4 +14,4 @@ pub use draft::{Change, Draft, MAX_STEP, MIN_STEP, changes};
 pub use outcome::{Standing, rate_lock, standing};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use panel::SamplingPanel;
-pub use sources::{SOURCES, SourceSwitch, next_exact};
+pub use sources::{SOURCES, SourceSwitch, next_exact, next_leak_check};

@@ -76,6 +76,7 @@ fn drawer(store: Store) -> AnyView {
                 </p>
                 {rate_field(desk)}
                 {exact_field(desk)}
+                {leak_check_field(desk)}
                 {sources_field(desk)}
                 {tiers_field(desk)}
                 {review(desk)}
@@ -329,6 +330,33 @@ fn exact_field(desk: Desk) -> AnyView {
                 "Each allocation then costs the program 1 to 5 µs, which can slow one that allocates much by a \
                  factor of 20. It ends after its time, or as soon as it takes half of a core. "
                 {text(last)}
+            </p>
+        </fieldset>
+    }
+    .into_any()
+}
+
+/// Go's own verdict, which writes to the program.
+fn leak_check_field(desk: Desk) -> AnyView {
+    let asked = move || desk.read(Draft::asks_leak_check) == Some(true);
+    view! {
+        <fieldset class="field" disabled=flag(move || ended(desk))>
+            <legend class="field-label">"Leaked goroutines"</legend>
+            <button
+                class="btn"
+                type="button"
+                data-testid="leak-check"
+                aria-pressed=text(move || asked().to_string())
+                on:click=click(move |_| {
+                    let on = !untrack(asked);
+                    desk.edit(|draft| draft.ask_leak_check(on));
+                })
+            >
+                "Ask Go's leak detector…"
+            </button>
+            <p class="field-hint">
+                "Go 1.27 then looks with its next collection. That writes one byte to the program, so the collector \
+                 must have been started with --allow-leak-check."
             </p>
         </fieldset>
     }

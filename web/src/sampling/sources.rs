@@ -146,6 +146,11 @@ pub fn next_exact(policy: &Policy) -> ExactRequest {
     }
 }
 
+/// Go's leak detector once more.
+pub fn next_leak_check(policy: &Policy) -> u32 {
+    policy.leak_check.wrapping_add(1).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,3 @@
+module heaptide.dev/targets/stacks
+
+go 1.21

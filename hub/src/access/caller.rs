@@ -1,0 +1,90 @@
+//! Whoever is behind a request: a name for the audit log, and a role.
+
+use serde::{Deserialize, Serialize};
+
+/// What somebody may do. Each of the first three may also do what those before it may; a collector only sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    Collector,
+    /// Looks at everything.
+    Viewer,
+    /// Changes what is sampled; shares and annotates.
+    Tuner,
+    /// Grants and takes away access, and changes the hub itself.
+    Admin,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// For the audit log.
+    pub(crate) name: String,
+    pub(crate) role: Role,
+}
+
+impl Caller {
+    /// The one person at a hub on a loopback address.
+    pub(crate) fn local() -> Self {
+        Self {
+            name: "local".to_owned(),
+            role: Role::Admin,
+        }
+    }
+
+    /// Or a sentence on what is lacking.
+    pub(crate) fn may(&self, needed: Role) -> Result<(), String> {
+        let allowed = match needed {
+            Role::Collector => matches!(self.role, Role::Collector | Role::Admin),
+            needed => self.role >= needed,
+        };
+        if allowed {
+            Ok(())
+        } else {
+            Err(format!(
+                "{} is {}, and this needs {}: ask an admin of this hub",
+                self.name,
+                self.role.words(),
+                needed.words()
+            ))
+        }
+    }
+}
+
+impl Role {
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Collector => "a collector",
+            Self::Viewer => "a viewer",
+            Self::Tuner => "a tuner",
+            Self::Admin => "an admin",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_as_a_table() {
+        use Role::{Admin, Collector, Tuner, Viewer};
+        for (role, may) in [
+            (Collector, &[Collector][..]),
+            (Viewer, &[Viewer]),
+            (Tuner, &[Viewer, Tuner]),
+            (Admin, &[Collector, Viewer, Tuner, Admin]),
+        ] {
+            let caller = Caller {
+                name: "somebody".to_owned(),
+                role,
+            };
+            for needed in [Collector, Viewer, Tuner, Admin] {
+                assert_eq!(
+                    caller.may(needed).is_ok(),
+                    may.contains(&needed),
+                    "{role:?} and what needs {needed:?}"
+                );
+            }
+        }
+    }
+}

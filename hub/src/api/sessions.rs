@@ -1,0 +1,167 @@
+//! Counters, sessions and their reports as JSON.
+
+use super::Problem;
+use crate::access::{Caller, Role};
+use crate::hub::Hub;
+use crate::reports;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
+use heaptide_protocol::SessionId;
+use heaptide_protocol::control::{PolicyState, Pulse, SessionState, SessionSummary};
+use heaptide_protocol::report::{Report, ReportKind, ReportQuery, Window};
+use heaptide_protocol::session::{Capability, PlatformSignature};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Hub>> {
+    OpenApiRouter::new()
+        .routes(routes!(stats))
+        .routes(routes!(sessions))
+        .routes(routes!(report))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct StatsBody {
+    agent: String,
+    hub_epoch: u64,
+    sessions: usize,
+    /// Why frames can't be stored at the moment.
+    stalled: Option<String>,
+    #[schema(value_type = Object)]
+    counters: crate::stats::StatsSnapshot,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct SessionBody {
+    /// 32 hexadecimal digits, as in links.
+    session: String,
+    #[schema(value_type = Object)]
+    state: SessionState,
+    first_ns: u64,
+    last_ns: u64,
+    frames: u64,
+    stored_bytes: u64,
+    rate_write_granted: bool,
+    #[schema(value_type = Object)]
+    signature: PlatformSignature,
+    #[schema(value_type = Vec<Object>)]
+    capabilities: Vec<Capability>,
+    #[schema(value_type = Object)]
+    policy: PolicyState,
+    #[schema(value_type = Option<Object>)]
+    pulse: Option<Pulse>,
+}
+
+/// What a report is asked of; all but `kind` can be left out.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct ReportParameters {
+    /// goroutines, pauses, mappings, ledger, drift or exact
+    #[param(value_type = String)]
+    kind: ReportKind,
+    /// On the session's clock; without it, from the beginning.
+    #[serde(default)]
+    from_ns: u64,
+    /// Without it, to the newest.
+    #[serde(default = "ever")]
+    to_ns: u64,
+    /// Keeps rows whose stack or text contains this.
+    #[serde(default)]
+    filter: String,
+    /// Rows of each table, at most 1000.
+    #[serde(default = "a_page")]
+    limit: u32,
+}
+
+fn ever() -> u64 {
+    u64::MAX
+}
+
+fn a_page() -> u32 {
+    200
+}
+
+/// How much has come in, gone out and been left out since the hub started.
+#[utoipa::path(get, path = "/api/v1/stats", responses((status = 200, body = StatsBody)))]
+async fn stats(
+    State(hub): State<Arc<Hub>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<StatsBody>, Problem> {
+    caller.may(Role::Viewer).map_err(Problem::forbidden)?;
+    Ok(Json(StatsBody {
+        agent: hub.config.agent.clone(),
+        hub_epoch: hub.epoch,
+        sessions: hub.fleet.summaries().len(),
+        stalled: hub.store.health.why(),
+        counters: hub.stats.snapshot(),
+    }))
+}
+
+/// All sessions: live ones first, then the newest.
+#[utoipa::path(get, path = "/api/v1/sessions", responses((status = 200, body = Vec<SessionBody>)))]
+async fn sessions(
+    State(hub): State<Arc<Hub>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Vec<SessionBody>>, Problem> {
+    caller.may(Role::Viewer).map_err(Problem::forbidden)?;
+    Ok(Json(hub.fleet.summaries().into_iter().map(SessionBody::from).collect()))
+}
+
+/// One of the tables, computed from what is stored.
+#[utoipa::path(
+    get,
+    path = "/api/v1/sessions/{session}/report",
+    params(("session" = String, Path, description = "32 hexadecimal digits"), ReportParameters),
+    responses((status = 200, body = Object), (status = 400), (status = 404), (status = 503))
+)]
+async fn report(
+    State(hub): State<Arc<Hub>>,
+    Extension(caller): Extension<Caller>,
+    Path(session): Path<String>,
+    parameters: Result<Query<ReportParameters>, QueryRejection>,
+) -> Result<Json<Report>, Problem> {
+    caller.may(Role::Viewer).map_err(Problem::forbidden)?;
+    let found = session
+        .parse::<SessionId>()
+        .ok()
+        .and_then(|session| hub.fleet.get(session))
+        .ok_or_else(|| {
+            Problem::not_found(format!("there is no session {session}: /api/v1/sessions lists them"))
+        })?;
+    let Query(parameters) = parameters.map_err(|wrong| Problem::bad_request(wrong.body_text()))?;
+    let query = ReportQuery {
+        kind: parameters.kind,
+        window: Window {
+            from_ns: parameters.from_ns,
+            to_ns: parameters.to_ns,
+        },
+        filter: parameters.filter,
+        limit: parameters.limit,
+    };
+    let told = reports::compute(&hub, found, query)
+        .await
+        .map_err(Problem::unavailable)?;
+    Ok(Json(told.report))
+}
+
+impl From<SessionSummary> for SessionBody {
+    fn from(summary: SessionSummary) -> Self {
+        Self {
+            session: summary.session.to_string(),
+            state: summary.state,
+            first_ns: summary.first_ns,
+            last_ns: summary.last_ns,
+            frames: summary.frames,
+            stored_bytes: summary.stored_bytes,
+            rate_write_granted: summary.rate_write_granted,
+            signature: summary.signature,
+            capabilities: summary.capabilities,
+            policy: summary.policy,
+            pulse: summary.pulse,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The catalogue: what people have decided, as opposed to what was measured. Tokens, links, notes, rules,
+//! dashboards, roll-outs, and who did what.
+//!
+//! One embedded database ([`redb`]), a table per kind of thing, values as JSON so that they can grow. A change is
+//! durable when [`Catalog::change`] returns, together with its line in the audit log, or not made at all.
+
+pub(crate) mod audit;
+
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+const FILE: &str = "catalog.redb";
+
+/// A kind of thing that the catalogue keeps, by a key that sorts as text.
+pub(crate) trait Entry: Serialize + DeserializeOwned {
+    const TABLE: &'static str;
+}
+
+pub(crate) struct Catalog {
+    database: Arc<Database>,
+}
+
+/// Why the catalogue can't be read or changed, as a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the hub's catalogue: {0}")]
+pub(crate) struct CatalogError(String);
+
+/// One change, of as many things as belong together.
+pub(crate) struct Change {
+    transaction: WriteTransaction,
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Catalog")
+    }
+}
+
+/// The database has many kinds of errors, and a person does the same about each.
+fn failed(error: impl fmt::Display) -> CatalogError {
+    CatalogError(format!("{error}; check the disk of the data folder"))
+}
+
+fn table<E: Entry>() -> TableDefinition<'static, &'static str, &'static [u8]> {
+    TableDefinition::new(E::TABLE)
+}
+
+impl Catalog {
+    /// Opens the one in a data folder, or makes it. Blocks.
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, CatalogError> {
+        let database = Database::create(data_dir.join(FILE)).map_err(failed)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let only_ours = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(data_dir.join(FILE), only_ours).map_err(failed)?;
+        }
+        Ok(Self {
+            database: Arc::new(database),
+        })
+    }
+
+    pub(crate) fn get<E: Entry>(&self, key: &str) -> Result<Option<E>, CatalogError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let table = match transaction.open_table(table::<E>()) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let value = table.get(key).map_err(failed)?;
+        value.map(|value| decode(value.value())).transpose()
+    }
+
+    /// All of a kind, in the order of their keys.
+    pub(crate) fn list<E: Entry>(&self) -> Result<Vec<(String, E)>, CatalogError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let table = match transaction.open_table(table::<E>()) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut all = Vec::new();
+        for row in table.iter().map_err(failed)? {
+            let (key, value) = row.map_err(failed)?;
+            all.push((key.value().to_owned(), decode(value.value())?));
+        }
+        Ok(all)
+    }
+
+    /// Makes a change whole or not at all. On a thread that may block, since the disk is waited for.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(&mut Change) -> Result<T, CatalogError> + Send + 'static,
+    ) -> Result<T, CatalogError> {
+        let catalog = Self {
+            database: Arc::clone(&self.database),
+        };
+        tokio::task::spawn_blocking(move || catalog.change_now(make))
+            .await
+            .map_err(failed)?
+    }
+
+    /// The same, on this thread.
+    pub(crate) fn change_now<T>(
+        &self,
+        make: impl FnOnce(&mut Change) -> Result<T, CatalogError>,
+    ) -> Result<T, CatalogError> {
+        let mut change = Change {
+            transaction: self.database.begin_write().map_err(failed)?,
+        };
+        let made = make(&mut change)?;
+        change.transaction.commit().map_err(failed)?;
+        Ok(made)
+    }
+}
+
+impl Change {
+    pub(crate) fn get<E: Entry>(&self, key: &str) -> Result<Option<E>, CatalogError> {
+        let table = self.transaction.open_table(table::<E>()).map_err(failed)?;
+        let value = table.get(key).map_err(failed)?;
+        value.map(|value| decode(value.value())).transpose()
+    }
+
+    pub(crate) fn put<E: Entry>(&mut self, key: &str, value: &E) -> Result<(), CatalogError> {
+        let bytes = serde_json::to_vec(value).map_err(failed)?;
+        let mut table = self.transaction.open_table(table::<E>()).map_err(failed)?;
+        table.insert(key, bytes.as_slice()).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Whether it was there.
+    pub(crate) fn remove<E: Entry>(&mut self, key: &str) -> Result<bool, CatalogError> {
+        let mut table = self.transaction.open_table(table::<E>()).map_err(failed)?;
+        let removed = table.remove(key).map_err(failed)?;
+        Ok(removed.is_some())
+    }
+}
+
+fn decode<E: Entry>(bytes: &[u8]) -> Result<E, CatalogError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        CatalogError(format!(
+            "an entry of {} can't be read ({error}); was it written by a newer hub?",
+            E::TABLE
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Thing {
+        size: u32,
+    }
+
+    impl Entry for Thing {
+        const TABLE: &'static str = "things";
+    }
+
+    #[test]
+    fn what_was_put_is_there_after_opening_again_in_order_of_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(folder.path()).unwrap();
+        assert_eq!(catalog.get::<Thing>("b"), Ok(None));
+        assert_eq!(catalog.list::<Thing>(), Ok(Vec::new()));
+        catalog
+            .change_now(|change| {
+                change.put("b", &Thing { size: 2 })?;
+                change.put("a", &Thing { size: 1 })
+            })
+            .unwrap();
+        drop(catalog);
+        let catalog = Catalog::open(folder.path()).unwrap();
+        let all = catalog.list::<Thing>().unwrap();
+        assert_eq!(
+            all,
+            [
+                ("a".to_owned(), Thing { size: 1 }),
+                ("b".to_owned(), Thing { size: 2 })
+            ]
+        );
+        assert_eq!(catalog.change_now(|change| change.remove::<Thing>("a")), Ok(true));
+        assert_eq!(catalog.change_now(|change| change.remove::<Thing>("a")), Ok(false));
+    }
+
+    #[test]
+    fn a_change_that_fails_half_way_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(folder.path()).unwrap();
+        let result = catalog.change_now(|change| {
+            change.put("a", &Thing { size: 1 })?;
+            Err::<(), _>(failed("no"))
+        });
+        assert!(result.is_err());
+        assert_eq!(catalog.get::<Thing>("a"), Ok(None));
+    }
+}
