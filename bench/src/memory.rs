@@ -52,8 +52,13 @@ pub(crate) fn measure(quick: bool, report: &mut Report) -> Result<()> {
         .goal(Goal::AtMost(60.0)),
     );
     report.add(
-        Figure::new("memory.peak", "MB", &[peak], "VmHWM of the collector, from its start on")
-            .goal(Goal::AtMost(60.0)),
+        Figure::new(
+            "memory.peak",
+            "MB",
+            &[peak],
+            "VmHWM of the collector, from its start on",
+        )
+        .goal(Goal::AtMost(60.0)),
     );
     Ok(())
 }

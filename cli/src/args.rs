@@ -23,6 +23,10 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Watch a running process until it ends or Ctrl-C, which leaves it running
     Attach(AttachOptions),
+    /// Watch all programs of this host that match, as they come and go, until Ctrl-C, which leaves them running
+    ///
+    /// Each is watched by an attach of its own, and a watch that fails is tried again, later and later.
+    Collect(CollectOptions),
     /// Watch without a hub and write one file
     ///
     /// A started command's exit code is passed on. A recording that was cut off is read up to its last whole
@@ -68,6 +72,30 @@ pub(crate) struct AttachOptions {
     pub(crate) watch: WatchOptions,
     /// The process to watch; `pgrep -a NAME` lists ids
     pub(crate) pid: u32,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CollectOptions {
+    /// The hub to send to, as ws://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) hub: String,
+    /// Token for the hub
+    #[arg(long, env = "HEAPTIDE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// Watch programs whose executable has this name; `*` stands for any text; can be repeated
+    #[arg(long = "match", value_name = "NAME", required_unless_present = "all")]
+    pub(crate) matches: Vec<String>,
+    /// Watch every program that can be watched
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Watch so many at once at most
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub(crate) max: usize,
+    /// Where frames wait for the hub
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spool: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -328,4 +356,78 @@ pub(crate) struct GuardOptions {
     pub(crate) start_ticks: u64,
     pub(crate) address: u64,
     pub(crate) original: u64,
+}
+
+impl PolicyOptions {
+    /// As they would be given to another `heaptide`.
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
+        let mut all: Vec<OsString> = vec!["--tick-ms".into(), self.tick_ms.to_string().into()];
+        for (is_set, name) in [
+            (self.allow_rate_write, "--allow-rate-write"),
+            (self.allow_leak_check, "--allow-leak-check"),
+            (self.all_events, "--all-events"),
+            (self.addresses, "--addresses"),
+            (self.no_bpf, "--no-bpf"),
+            (self.goroutine_events, "--goroutine-events"),
+            (self.buckets, "--buckets"),
+        ] {
+            if is_set {
+                all.push(name.into());
+            }
+        }
+        let mut put = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                all.push(name.into());
+                all.push(value.into());
+            }
+        };
+        put("--sampling-rate", self.sampling_rate.map(|rate| rate.to_string()));
+        put("--exact", self.exact.map(|seconds| seconds.to_string()));
+        put("--exact-cost", self.exact.map(|_| self.exact_cost.to_string()));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `collect` passes on is what it was given.
+    #[test]
+    fn policy_options_survive_being_passed_on() {
+        for given in [
+            &[][..],
+            &[
+                "--allow-rate-write",
+                "--sampling-rate",
+                "65536",
+                "--tick-ms",
+                "50",
+            ],
+            &[
+                "--exact",
+                "5",
+                "--exact-cost",
+                "300",
+                "--all-events",
+                "--addresses",
+                "--buckets",
+            ],
+            &["--no-bpf"],
+            &["--goroutine-events", "--allow-leak-check"],
+        ] {
+            let parse = |arguments: &[OsString]| {
+                let words = ["heaptide", "attach", "1"].map(OsString::from);
+                let parsed = Args::try_parse_from(words.iter().chain(arguments)).unwrap();
+                let Command::Attach(options) = parsed.command else {
+                    panic!("not attach")
+                };
+                options.watch.policy
+            };
+            let given: Vec<OsString> = given.iter().map(OsString::from).collect();
+            let first = parse(&given);
+            let again = parse(&first.arguments());
+            assert_eq!(format!("{first:?}"), format!("{again:?}"), "{given:?}");
+        }
+    }
 }

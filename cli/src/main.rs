@@ -1,9 +1,10 @@
-//! The one binary: `heaptide run`, `attach`, `record`, `report`, `export`, `diff`, `doctor`, `hub`.
+//! The one binary: `heaptide run`, `attach`, `collect`, `record`, `report`, `export`, `diff`, `doctor`, `hub`.
 //!
 //! Only wiring lives here: arguments into configurations, events into sentences, endings into exit codes.
 
 mod args;
 mod assets;
+mod collect;
 mod doctor;
 mod hub;
 mod record;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         args::Command::Hub(options) => hub::run(&options),
         args::Command::Run(options) => watch::run(&options),
         args::Command::Attach(options) => watch::attach(&options),
+        args::Command::Collect(options) => collect::run(&options),
         args::Command::Record(options) => record::run(&options),
         args::Command::Report(options) => recording::report(&options),
         args::Command::Export(options) => recording::export(&options),

@@ -12,16 +12,21 @@ use heaptide_protocol::{Envelope, Frame, FrameKind, SessionId};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// The reason in a close frame (code 1000) that says: this session won't come back.
 const ENDED: &str = "ended";
+/// An acknowledgement wakes the collector, so that one comes for several frames: for so many, or after so long.
+const ACK_FRAMES: u64 = 16;
+const ACK_EVERY: Duration = Duration::from_millis(250);
 
 struct Connection<'a> {
     hub: &'a Arc<Hub>,
     wake: Arc<Notify>,
     opened: HashMap<SessionId, Opened>,
+    /// When an acknowledgement that waits is due.
+    ack_due: Option<Instant>,
 }
 
 /// A session on this connection.
@@ -31,6 +36,7 @@ struct Opened {
     /// The sequence number that has to come next.
     next_seq: u64,
     acked_seq: u64,
+    acked_at: Option<Instant>,
     /// The policy revision sent last.
     sent_revision: u64,
 }
@@ -42,6 +48,7 @@ pub(crate) async fn run(mut socket: WebSocket, hub: Arc<Hub>) {
                 hub: &hub,
                 wake: Arc::new(Notify::new()),
                 opened: HashMap::new(),
+                ack_due: None,
             };
             let result = connection.serve(&mut socket).await;
             connection.leave(result == Ok(End::SessionEnded));
@@ -81,8 +88,8 @@ impl Connection<'_> {
                         }
                     }
                 }
-                () = self.wake.notified() => {
-                    if let Some(end) = self.attend(socket).await? {
+                () = self.wake_or_ack_due() => {
+                    if let Some(end) = self.attend(socket, false).await? {
                         return Ok(end);
                     }
                 }
@@ -197,6 +204,7 @@ impl Connection<'_> {
                 link,
                 next_seq: durable_seq + 1,
                 acked_seq: durable_seq,
+                acked_at: None,
                 sent_revision: 0,
             },
         );
@@ -208,11 +216,19 @@ impl Connection<'_> {
     }
 
     /// Something changed in a session: acknowledge, pass on a policy, or go.
-    async fn attend(&mut self, socket: &mut WebSocket) -> Result<Option<End>, Refusal> {
+    /// `at_once`: nothing waits for company.
+    async fn attend(&mut self, socket: &mut WebSocket, at_once: bool) -> Result<Option<End>, Refusal> {
+        self.ack_due = None;
+        let now = Instant::now();
         for (id, opened) in &mut self.opened {
             let view = opened.session.link_view(opened.link);
-            if view.durable_seq > opened.acked_seq {
+            let due = opened.acked_at.map(|at| at + ACK_EVERY).filter(|due| now < *due);
+            let waits = !at_once && view.durable_seq - opened.acked_seq < ACK_FRAMES && due.is_some();
+            if view.durable_seq > opened.acked_seq && waits {
+                self.ack_due = self.ack_due.into_iter().chain(due).min();
+            } else if view.durable_seq > opened.acked_seq {
                 opened.acked_seq = view.durable_seq;
+                opened.acked_at = Some(now);
                 self.hub.stats.acks_sent.add(1);
                 send(socket, peer::ack(*id, view.durable_seq)).await?;
             }
@@ -237,12 +253,22 @@ impl Connection<'_> {
         Ok(None)
     }
 
+    async fn wake_or_ack_due(&self) {
+        match self.ack_due {
+            None => self.wake.notified().await,
+            Some(due) => {
+                // Either is reason enough to look.
+                let _ = tokio::time::timeout_at(due.into(), self.wake.notified()).await;
+            }
+        }
+    }
+
     /// The hub shuts down: what was received is made durable and acknowledged first.
     async fn drain(&mut self, socket: &mut WebSocket) -> Result<(), Refusal> {
         let limit = self.hub.config.limits.drain;
         let all_durable = async {
             loop {
-                if self.attend(socket).await?.is_some() {
+                if self.attend(socket, true).await?.is_some() {
                     return Ok(());
                 }
                 if self

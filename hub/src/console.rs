@@ -34,10 +34,16 @@ const COMMANDS: usize = 64;
 const PING_EVERY: Duration = Duration::from_secs(20);
 
 enum Command {
-    Subscribe { session: Arc<Session>, after_seq: u64 },
+    Subscribe {
+        session: Arc<Session>,
+        after_seq: u64,
+    },
     Unsubscribe(SessionId),
     Answer(Bytes),
-    Pong { ping: ClockPing, arrived_unix_ns: u64 },
+    Pong {
+        ping: ClockPing,
+        arrived_unix_ns: u64,
+    },
     /// The answer comes later, as a command of its own.
     Nothing,
 }
@@ -110,10 +116,7 @@ pub(crate) async fn run(mut socket: WebSocket, hub: Arc<Hub>) {
     }
 }
 
-async fn receive(
-    stream: &mut SplitStream<WebSocket>,
-    questions: &Questions,
-) -> Result<End, Refusal> {
+async fn receive(stream: &mut SplitStream<WebSocket>, questions: &Questions) -> Result<End, Refusal> {
     let silence = questions.hub.config.limits.console_silence;
     loop {
         let Ok(Some(received)) = tokio::time::timeout(silence, stream.next()).await else {
@@ -204,7 +207,9 @@ impl Questions {
             });
             drop(turn);
             // A console that is gone needs no answer.
-            let _ = sender.send(Command::Answer(frame.unwrap_or_default().into())).await;
+            let _ = sender
+                .send(Command::Answer(frame.unwrap_or_default().into()))
+                .await;
         });
         Command::Nothing
     }

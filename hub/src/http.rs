@@ -4,7 +4,7 @@ use crate::access::Caller;
 use crate::assets::sentence;
 use crate::hub::{Hub, Place};
 use crate::origin::{Verdict, check_host, check_origin};
-use crate::{api, collector, console};
+use crate::{api, collector, console, metrics};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
@@ -39,6 +39,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/ws/console", any(console_socket))
         .route("/healthz", get(|| async { sentence(StatusCode::OK, "ok\n") }))
         .route("/readyz", get(ready))
+        .route("/metrics", get(metrics::metrics))
         .merge(api::router())
         .fallback(file)
         .layer(middleware::from_fn_with_state(Arc::clone(hub), guard))

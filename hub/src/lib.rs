@@ -24,6 +24,7 @@ mod fleet;
 mod http;
 mod hub;
 mod log;
+mod metrics;
 mod origin;
 mod peer;
 mod policy;

@@ -4,16 +4,23 @@ use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+    ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
         #[derive(Debug, Default)]
         pub(crate) struct Stats {
-            $($(#[$doc])* pub(crate) $name: Counter,)*
+            $($(#[doc = $doc])* pub(crate) $name: Counter,)*
         }
 
         /// The counters at one moment; all but `connections` only grow.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
         pub struct StatsSnapshot {
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[doc = $doc])* pub $name: u64,)*
+        }
+
+        impl StatsSnapshot {
+            /// Name, what is counted, and how much.
+            pub(crate) fn named(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($doc,)*), self.$name),)*]
+            }
         }
 
         impl Stats {
@@ -33,17 +40,25 @@ counters! {
     peers_refused,
     /// Data frames from collectors, repeats included.
     frames_received,
+    /// Of those data frames.
     bytes_received,
     /// Data frames that were already durable.
     frames_repeated,
     /// Data frames taken in but given up before they were durable; never acknowledged.
     frames_abandoned,
+    /// Data frames that are on disk.
     frames_durable,
+    /// Of those.
     bytes_durable,
+    /// Acknowledgements to collectors.
     acks_sent,
+    /// Group commits, counted per session.
     commits,
+    /// Commits that the disk refused.
     commit_failures,
+    /// Data frames to consoles.
     frames_sent,
+    /// Of those.
     bytes_sent,
     /// Data frames that a console did not get because it read too slowly.
     frames_missed_slow,

@@ -305,3 +305,39 @@ async fn a_hub_without_a_console_says_so() {
     assert_eq!((status, body.as_str()), (200, "[]"));
     hub.stop().await;
 }
+
+#[tokio::test]
+async fn metrics_are_what_prometheus_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = start(folder.path()).await;
+    let mut collector = hub.collector().await;
+    let id = common::session(1);
+    collector.open(id, 1).await;
+    collector.data(id, 1, b"one").await;
+    collector.acked(1).await;
+    let (status, head, body) = answer(hub.address, "/metrics", "").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    let mut told = std::collections::HashMap::new();
+    let mut described = std::collections::HashSet::new();
+    for line in body.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap();
+            assert!(!help.trim().is_empty(), "{line}");
+            assert!(described.insert(name.to_owned()), "{name} twice");
+        } else if !line.starts_with('#') {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let bare = name.split('{').next().unwrap();
+            assert!(described.contains(bare), "{bare} comes before its HELP");
+            assert!(
+                told.insert(name.to_owned(), value.parse::<f64>().unwrap())
+                    .is_none(),
+                "{name} twice"
+            );
+        }
+    }
+    assert_eq!(told["heaptide_hub_frames_durable_total"], 1.0);
+    assert_eq!(told["heaptide_hub_sessions{state=\"live\"}"], 1.0);
+    assert!(told["heaptide_hub_connections"] >= 1.0);
+    hub.stop().await;
+}

@@ -40,6 +40,12 @@ pub(crate) fn rollup(process: &Process) -> io::Result<Vec<GaugeValue>> {
     Ok(parse_rollup(&text))
 }
 
+/// One of a list; 0 if it is not there.
+pub(crate) fn value_of(values: &[GaugeValue], gauge: Gauge) -> u64 {
+    let found = values.iter().find(|value| value.gauge == gauge);
+    found.map_or(0, |found| found.value)
+}
+
 /// What the collector itself uses.
 pub(crate) fn own(page_bytes: u64) -> Vec<GaugeValue> {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();

@@ -51,7 +51,9 @@ impl Link {
             .map_err(|error| format!("can't set up the socket to {}: {error}", config.url()))?;
         let limits = WebSocketConfig::default()
             .max_message_size(Some(MAX_FRAME_BYTES))
-            .max_frame_size(Some(MAX_FRAME_BYTES));
+            .max_frame_size(Some(MAX_FRAME_BYTES))
+            // It is filled with zeros at each read, and a hub says little.
+            .read_buffer_size(4 << 10);
         let (socket, _) = tokio_tungstenite::client_async_with_config(config.url(), stream, Some(limits))
             .await
             .map_err(|error| match error {

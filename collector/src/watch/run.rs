@@ -14,7 +14,7 @@ use crate::CollectorError;
 use crate::linux::bpf::{BpfSession, ClassSet, Counters, decode};
 use crate::linux::leak_check::LeakCheck;
 use crate::linux::rate::RateControl;
-use crate::linux::{self, Pacer, monotonic_ns};
+use crate::linux::{self, Pacer, Ticker, monotonic_ns};
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::uplink::{SpoolNotice, UplinkEvent};
 use heaptide_policy::{BudgetAction, BudgetGuard, CostSample, Policy};
@@ -239,10 +239,13 @@ impl Watch {
         let pidfd = pidfd
             .and_then(linux::readable)
             .map_err(|source| CollectorError::io("can't wait for the program's end", source))?;
+        let ticker = Ticker::new(self.tick_ns, monotonic_ns());
+        let no_timer = |source| CollectorError::io("can't wait for the end of a tick", source);
+        let ticker = ticker.map_err(no_timer)?;
         loop {
-            let until_tick = self.tick_ns - monotonic_ns() % self.tick_ns;
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_nanos(until_tick)) => {
+                ticked = ticker.tick() => {
+                    ticked.map_err(no_timer)?;
                     self.tick(tell)?;
                     if self.outgoing.is_full() {
                         let message = "the file has reached its limit, so the watch ends".to_owned();
@@ -353,10 +356,7 @@ impl Watch {
         let Ok(values) = linux::size(process, self.page_bytes) else {
             return;
         };
-        self.rss_bytes = values
-            .iter()
-            .find(|value| value.gauge == Gauge::RSS_BYTES)
-            .map_or(0, |value| value.value);
+        self.rss_bytes = linux::value_of(&values, Gauge::RSS_BYTES);
         self.waiting.push(Section::Gauges(Gauges {
             timestamp_ns: now_ns,
             values,
@@ -372,10 +372,7 @@ impl Watch {
             self.rollup_pacer.took(now_ns, monotonic_ns());
         }
         let own = linux::own(self.page_bytes);
-        self.cost.rss_bytes = own
-            .iter()
-            .find(|value| value.gauge == Gauge::COLLECTOR_RSS_BYTES)
-            .map_or(0, |value| value.value);
+        self.cost.rss_bytes = linux::value_of(&own, Gauge::COLLECTOR_RSS_BYTES);
         values.extend(own);
         values.extend(self.target.kernel_gauges());
         let more = [

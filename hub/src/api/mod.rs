@@ -57,10 +57,14 @@ mod tests {
         for (path, methods) in json["paths"].as_object().unwrap() {
             assert!(path.starts_with("/api/v1/"), "{path}");
             for (method, operation) in methods.as_object().unwrap() {
-                let told = operation["summary"].as_str().or(operation["description"].as_str());
+                let told = operation["summary"]
+                    .as_str()
+                    .or(operation["description"].as_str());
                 assert!(told.is_some_and(|told| !told.is_empty()), "{method} {path}");
                 assert!(
-                    operation["responses"].as_object().is_some_and(|all| !all.is_empty()),
+                    operation["responses"]
+                        .as_object()
+                        .is_some_and(|all| !all.is_empty()),
                     "{method} {path}"
                 );
             }

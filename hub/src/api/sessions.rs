@@ -108,7 +108,9 @@ async fn sessions(
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<Vec<SessionBody>>, Problem> {
     caller.may(Role::Viewer).map_err(Problem::forbidden)?;
-    Ok(Json(hub.fleet.summaries().into_iter().map(SessionBody::from).collect()))
+    Ok(Json(
+        hub.fleet.summaries().into_iter().map(SessionBody::from).collect(),
+    ))
 }
 
 /// One of the tables, computed from what is stored.
@@ -130,7 +132,9 @@ async fn report(
         .ok()
         .and_then(|session| hub.fleet.get(session))
         .ok_or_else(|| {
-            Problem::not_found(format!("there is no session {session}: /api/v1/sessions lists them"))
+            Problem::not_found(format!(
+                "there is no session {session}: /api/v1/sessions lists them"
+            ))
         })?;
     let Query(parameters) = parameters.map_err(|wrong| Problem::bad_request(wrong.body_text()))?;
     let query = ReportQuery {

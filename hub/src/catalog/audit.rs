@@ -51,7 +51,12 @@ impl Catalog {
     /// The newest first.
     pub(crate) fn audit_lines(&self, limit: usize) -> Result<Vec<AuditLine>, CatalogError> {
         let lines = self.list::<AuditLine>()?;
-        Ok(lines.into_iter().rev().take(limit).map(|(_, line)| line).collect())
+        Ok(lines
+            .into_iter()
+            .rev()
+            .take(limit)
+            .map(|(_, line)| line)
+            .collect())
     }
 }
 

@@ -186,7 +186,10 @@ mod tests {
             ]
         );
         assert_eq!(catalog.change_now(|change| change.remove::<Thing>("a")), Ok(true));
-        assert_eq!(catalog.change_now(|change| change.remove::<Thing>("a")), Ok(false));
+        assert_eq!(
+            catalog.change_now(|change| change.remove::<Thing>("a")),
+            Ok(false)
+        );
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub(crate) struct Store {
     /// Bytes that may still be queued.
     room: Arc<Semaphore>,
     pub(crate) health: Arc<Health>,
+    queue_bytes: usize,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Held for as long as the hub runs.
     _lock: File,
@@ -92,6 +93,7 @@ impl Store {
         let store = Self {
             sessions_dir,
             jobs,
+            queue_bytes: limits.queue_bytes.min(u32::MAX as usize),
             room: Arc::new(Semaphore::new(limits.queue_bytes.min(u32::MAX as usize))),
             health,
             thread: Mutex::new(Some(thread)),
@@ -140,6 +142,11 @@ impl Store {
     /// The session's collector is gone: its file can be closed.
     pub(crate) fn release(&self, session: SessionId) {
         let _ = self.jobs.send(Job::Release(session));
+    }
+
+    /// Frames that were received and are not durable yet.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.queue_bytes.saturating_sub(self.room.available_permits())
     }
 
     pub(crate) fn folder(&self, session: SessionId) -> PathBuf {

@@ -204,4 +204,3 @@ pub struct SiteRow {
     pub heaviest_stack: Vec<StackFrame>,
     pub stacks: u32,
 }
-

@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
                     let pair = word.wrapping_shr(bit) as u16;
                     let has_second = pair >> 7 & 1;
                     bit += 8 + 8 * u32::from(has_second);
-                    T::from(pair & 0x7f | (pair >> 1 & 0x3f80) * has_second)
+                    T::from(pair & 0x7f | ((pair >> 1 & 0x3f80) * has_second))
                 });
                 values.extend_from_slice(&block);
                 // The last rounds were beyond the eight bytes, and a first byte at the end waits for its second.

@@ -197,7 +197,9 @@ fn put(store: Store, batch: Pending, latency: &Rc<RefCell<Latency>>) {
 fn put_report(store: Store, told: &[u8]) {
     match postcard::from_bytes::<ReportTold>(told) {
         Ok(told) if told.number != NUMBER.get() => {}
-        Ok(ReportTold { result: Ok(report), .. }) => {
+        Ok(ReportTold {
+            result: Ok(report), ..
+        }) => {
             if let Some(tab) = Tab::ALL.into_iter().find(|tab| tab.report() == Some(report.kind)) {
                 store.tables.set((tab, report.tables));
             }

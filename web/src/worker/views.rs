@@ -2,9 +2,9 @@
 
 use super::messages::{Extra, Show, ViewUpdate};
 use heaptide_analysis::Session;
-use heaptide_protocol::report::{ReportAsk, ReportQuery};
 use heaptide_analysis::views::{Headline, Metric, ProfileQuery, TimelineQuery, Window};
 use heaptide_protocol::SessionId;
+use heaptide_protocol::report::{ReportAsk, ReportQuery};
 
 /// A view takes at most one part in this many of the worker's time.
 const SHARE: f64 = 5.0;

@@ -8,8 +8,8 @@ use heaptide_protocol::control::{CaughtUp, Missed, MissedReason, Sessions, Welco
 use heaptide_protocol::frame::{encode, encode_control};
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
 use heaptide_protocol::lifetimes::{Allotment, Birth, LifetimeTable};
-use heaptide_protocol::section::{Section, SectionWriter, SessionStart};
 use heaptide_protocol::report::{Report, ReportAsk, ReportTold};
+use heaptide_protocol::section::{Section, SectionWriter, SessionStart};
 use heaptide_protocol::{Envelope, Frame, FrameKind};
 use serde::Serialize;
 
@@ -217,10 +217,15 @@ fn told(number: u32, result: Result<Report, String>) -> Vec<u8> {
 fn a_report_is_asked_of_the_hub_one_at_a_time() {
     let mut core = connected();
     core.page_message(0, show(7, Extra::Report(ReportKind::Drift)));
-    assert!(run(&mut core, 0).asked.is_empty(), "nothing is known of the session yet");
+    assert!(
+        run(&mut core, 0).asked.is_empty(),
+        "nothing is known of the session yet"
+    );
     core.socket_message(1, &data(1));
     let seen = run(&mut core, 1);
-    let [ask] = &seen.asked[..] else { panic!("{:?}", seen.asked) };
+    let [ask] = &seen.asked[..] else {
+        panic!("{:?}", seen.asked)
+    };
     assert_eq!((ask.number, ask.query.kind), (7, ReportKind::Drift));
     assert!(ask.query.window.to_ns > 0);
     // News while an answer is out wait for it, and a new question too.
@@ -233,7 +238,11 @@ fn a_report_is_asked_of_the_hub_one_at_a_time() {
     };
     core.socket_message(2_001, &told(7, Ok(report)));
     let seen = run(&mut core, 2_001);
-    assert!(seen.page.iter().any(|message| matches!(message, ToPage::Report(_))));
+    assert!(
+        seen.page
+            .iter()
+            .any(|message| matches!(message, ToPage::Report(_)))
+    );
     assert_eq!(seen.asked.len(), 1);
     assert_eq!(seen.asked[0].number, 8);
     // A failure is not asked again at once.
