@@ -16,6 +16,8 @@ pub mod canvas;
 pub mod chart;
 pub mod flame;
 pub mod format;
+#[cfg(target_arch = "wasm32")]
+mod hub;
 pub mod net;
 pub mod pages;
 #[cfg(target_arch = "wasm32")]

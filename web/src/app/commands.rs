@@ -8,6 +8,7 @@ use crate::url::Tab;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     Fleet,
+    Hub,
     /// A page of the session.
     Tab(Tab),
     Pause,
@@ -37,7 +38,7 @@ pub struct Entry {
     pub what: &'static str,
 }
 
-pub const COMMANDS: [Entry; 15] = [
+pub const COMMANDS: [Entry; 16] = [
     entry(Command::Fleet, "1", "Fleet: all sessions"),
     entry(Command::Tab(Tab::Live), "2", "Live figures of the session"),
     entry(Command::Tab(Tab::Flame), "3", "Flame graph of the session"),
@@ -72,6 +73,11 @@ pub const COMMANDS: [Entry; 15] = [
         "0",
         "Doctor: what can be observed here, and why not",
     ),
+    entry(
+        Command::Hub,
+        "H",
+        "Hub: policy of the fleet, links, alerts, access",
+    ),
     entry(Command::Pause, "Space", "Pause, or follow again"),
     entry(Command::Filter, "/", "Filter by function or file"),
     entry(Command::Sampling, "Q", "Open or close the sampling panel"),
@@ -96,6 +102,7 @@ pub fn command_for(press: Press<'_>) -> Option<Command> {
         ("/", _) => Some(Command::Filter),
         (_, "Space") if !press.on_control => Some(Command::Pause),
         (_, "KeyQ") => Some(Command::Sampling),
+        (_, "KeyH") => Some(Command::Hub),
         (_, "Escape") => Some(Command::Clear),
         (_, code) => {
             let digit = code

@@ -5,6 +5,7 @@ use super::keys::{KeySheet, listen_to_keys};
 use super::status::{ConnectionPill, LossBadge, Notices};
 use super::theme::ThemeSwitch;
 use super::{history, keys::Sheet};
+use crate::hub::{hub_page, share_drawer, sign_in};
 use crate::pages::{FlamePage, FleetPage, LivePage, UnknownPage, report_page, service_name};
 use crate::sampling::SamplingPanel;
 use crate::store::Store;
@@ -46,6 +47,7 @@ fn Shell(store: Store, sheet: Sheet) -> impl IntoView {
             Page::Session { tab: Tab::Live, .. } => view! { <LivePage store/> }.into_any(),
             Page::Session { tab: Tab::Flame, .. } => view! { <FlamePage store/> }.into_any(),
             Page::Session { tab, .. } => report_page(store, tab),
+            Page::Hub => hub_page(),
             Page::Unknown { path } => view! { <UnknownPage path/> }.into_any(),
         }
     };
@@ -85,6 +87,8 @@ fn Shell(store: Store, sheet: Sheet) -> impl IntoView {
             </main>
         </div>
         <SamplingPanel store/>
+        {share_drawer(store)}
+        {sign_in(store)}
         <KeySheet sheet/>
     }
 }
@@ -94,8 +98,9 @@ fn Rail(store: Store) -> impl IntoView {
     let links: Vec<AnyView> = COMMANDS
         .iter()
         .filter_map(|entry| match entry.command {
-            Command::Fleet => Some(rail_link(store, None, entry.key)),
-            Command::Tab(tab) => Some(rail_link(store, Some(tab), entry.key)),
+            Command::Fleet => Some(rail_link(store, RailPage::Fleet, entry.key)),
+            Command::Hub => Some(rail_link(store, RailPage::Hub, entry.key)),
+            Command::Tab(tab) => Some(rail_link(store, RailPage::Session(tab), entry.key)),
             _ => None,
         })
         .collect();
@@ -107,17 +112,29 @@ fn Rail(store: Store) -> impl IntoView {
     }
 }
 
-/// `None` is the fleet.
-fn rail_link(store: Store, tab: Option<Tab>, key: &str) -> AnyView {
-    let (name, label) = tab.map_or(("fleet", "Fleet"), |tab| (tab.key(), tab.label()));
-    let href = move || match tab {
-        None => Some(Place::fleet().href()),
-        Some(tab) => store.sibling(tab).map(|place| place.href()),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RailPage {
+    Fleet,
+    Session(Tab),
+    Hub,
+}
+
+fn rail_link(store: Store, to: RailPage, key: &str) -> AnyView {
+    let (name, label) = match to {
+        RailPage::Fleet => ("fleet", "Fleet"),
+        RailPage::Session(tab) => (tab.key(), tab.label()),
+        RailPage::Hub => ("hub", "Hub"),
+    };
+    let href = move || match to {
+        RailPage::Fleet => Some(Place::fleet().href()),
+        RailPage::Session(tab) => store.sibling(tab).map(|place| place.href()),
+        RailPage::Hub => Some(Place::hub().href()),
     };
     let here = move || {
         let is = store.place.with(|place| match &place.page {
-            Page::Fleet => tab.is_none(),
-            Page::Session { tab: shown, .. } => tab == Some(*shown),
+            Page::Fleet => to == RailPage::Fleet,
+            Page::Session { tab, .. } => to == RailPage::Session(*tab),
+            Page::Hub => to == RailPage::Hub,
             Page::Unknown { .. } => false,
         });
         is.then(|| "page".to_owned())
@@ -158,6 +175,7 @@ fn title(store: Store) -> String {
         Page::Session { tab: Tab::Flame, .. } => format!("{}: flame graph", heading(store).0),
         Page::Session { tab, .. } => format!("{}: {}", heading(store).0, tab.key()),
         Page::Fleet => "Fleet".to_owned(),
+        Page::Hub => "Hub".to_owned(),
         Page::Unknown { .. } => "Not found".to_owned(),
     };
     format!("{name} · Heaptide")

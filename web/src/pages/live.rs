@@ -32,6 +32,7 @@ pub(crate) fn LivePage(store: Store) -> impl IntoView {
                 <div class="panel-body">{session_timeline(store, 300.0)}</div>
             </section>
             <SitesPanel store/>
+            {crate::hub::notes_panel(store)}
             <div class="columns">
                 <LossPanel store/>
                 {capability_list(store, None)}
@@ -87,6 +88,15 @@ pub(super) fn session_head(store: Store) -> AnyView {
             <span class="spacer"></span>
             {filter_box(store, "Filter by function or file")}
             {pause_button(store)}
+            <button
+                class="btn"
+                type="button"
+                data-testid="share-open"
+                on:click=click(move |_| store.sharing.update(|open| *open = !*open))
+            >
+                {icon("share")}
+                "Share"
+            </button>
             <button
                 class="btn"
                 type="button"

@@ -42,6 +42,8 @@ pub(crate) fn start(worker: &Worker) -> Store {
         draft: Live::new(None),
         proposed: Live::new(None),
         points: Live::new(600),
+        sharing: Live::new(false),
+        signing_in: Live::new(false),
         latency: Live::new(Default::default()),
         worker: StoredValue::new_local(Outbox::new(worker.clone())),
     };

@@ -48,6 +48,10 @@ pub(crate) struct Store {
     pub(crate) proposed: Live<Option<u64>>,
     /// Css pixels of the timeline's plot.
     pub(crate) points: Live<u32>,
+    /// The drawer with links and notes is open.
+    pub(crate) sharing: Live<bool>,
+    /// The hub wants a token.
+    pub(crate) signing_in: Live<bool>,
     pub(crate) latency: Live<latency::Summary>,
     pub(crate) worker: StoredValue<outbox::Outbox, LocalStorage>,
 }

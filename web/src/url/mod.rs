@@ -28,6 +28,8 @@ pub enum Page {
         id: SessionId,
         tab: Tab,
     },
+    /// What the hub keeps beside the sessions.
+    Hub,
     /// A path that this console doesn't know.
     Unknown {
         path: String,
@@ -127,6 +129,13 @@ impl Place {
         }
     }
 
+    pub fn hub() -> Self {
+        Self {
+            page: Page::Hub,
+            view: ViewState::default(),
+        }
+    }
+
     pub fn session_id(&self) -> Option<SessionId> {
         match self.page {
             Page::Session { id, .. } => Some(id),
@@ -191,6 +200,7 @@ impl Page {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         match parts.as_slice() {
             [] => Self::Fleet,
+            ["hub"] => Self::Hub,
             ["s", id, rest @ ..] => {
                 let tab = match rest {
                     [] => Some(Tab::Live),
@@ -209,6 +219,7 @@ impl Page {
     pub fn path(&self) -> String {
         match self {
             Self::Fleet => "/".to_owned(),
+            Self::Hub => "/hub".to_owned(),
             Self::Session { id, tab: Tab::Live } => format!("/s/{id}"),
             Self::Session { id, tab } => format!("/s/{id}/{}", tab.key()),
             Self::Unknown { path } => path.clone(),

@@ -1,0 +1,36 @@
+//! What the hub keeps beside the sessions, over its HTTP API: share links, notes, the policy of the fleet, who did
+//! what, and who may.
+//!
+//! Answers are read where they are shown, as the browser's own JSON: no second set of types, no decoder to
+//! download.
+
+mod call;
+mod island;
+mod listing;
+mod notes;
+mod page;
+mod share;
+mod sign_in;
+
+pub(crate) use notes::notes_panel;
+pub(crate) use page::hub_page;
+pub(crate) use share::share_drawer;
+pub(crate) use sign_in::sign_in;
+
+use crate::format;
+use crate::store::Store;
+use heaptide_analysis::views::Window;
+
+/// The marked span, or all of the session so far; and where that begins.
+fn span(store: Store) -> Option<(Window, u64)> {
+    let all = store
+        .headline
+        .peek(|headline| headline.as_ref().map(|h| h.span))?;
+    let marked = store.place.peek(|place| place.view.selection);
+    Some((marked.unwrap_or(all), all.from_ns))
+}
+
+fn span_words(window: Window, zero_ns: u64) -> String {
+    let seconds = |at: u64| format::fixed(at.saturating_sub(zero_ns) as f64 / 1e9, 1);
+    format!("{} s to {} s", seconds(window.from_ns), seconds(window.to_ns))
+}

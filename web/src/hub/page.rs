@@ -1,0 +1,159 @@
+//! The hub itself: the fleet's policy with its roll-out and history, alerts, links, tokens, and who did what.
+
+use super::call::{Failure, Json, call, object};
+use super::island::{island, say, set_value, value};
+use super::listing::{Kind, Listing, act, frame, load};
+use leptos::prelude::AnyView;
+use web_sys::Element;
+
+static LISTS: [Listing; 6] = [
+    Listing {
+        part: "rollout",
+        title: "Roll-out",
+        note: "What each collector has made of the newest revision.",
+        path: "/api/v1/policy/rollout",
+        list: "collectors",
+        columns: &[
+            ("Session", "session", Kind::Words),
+            ("Service", "service", Kind::Words),
+            ("State", "state", Kind::Words),
+            ("Why", "why", Kind::Words),
+        ],
+        action: None,
+    },
+    Listing {
+        part: "history",
+        title: "Revisions",
+        note: "Going back to one makes a new revision like it.",
+        path: "/api/v1/policy/history",
+        list: "",
+        columns: &[
+            ("Revision", "revision", Kind::Words),
+            ("When", "unix_ns", Kind::Moment),
+            ("Who", "who", Kind::Words),
+            ("Why", "why", Kind::Words),
+        ],
+        action: Some((
+            "Go back to it",
+            "POST",
+            "/api/v1/policy/revert?revision={}",
+            "revision",
+        )),
+    },
+    Listing {
+        part: "alerts",
+        title: "Alerts",
+        note: "Rules on any figure, and whether they hold now.",
+        path: "/api/v1/alerts",
+        list: "",
+        columns: &[
+            ("Rule", "name", Kind::Words),
+            ("When", "condition", Kind::Words),
+            ("State", "state", Kind::Words),
+            ("Since", "since_unix_ns", Kind::Moment),
+        ],
+        action: Some(("Delete", "DELETE", "/api/v1/alerts/{}", "name")),
+    },
+    Listing {
+        part: "links",
+        title: "Share links",
+        note: "All that are open, of any session.",
+        path: "/api/v1/links",
+        list: "",
+        columns: &[
+            ("Made by", "author", Kind::Words),
+            ("Session", "session", Kind::Words),
+            ("Kind", "kind", Kind::Words),
+            ("Ends", "expires_unix_ns", Kind::Moment),
+            ("Opened", "opened", Kind::Words),
+        ],
+        action: Some(("Take back", "DELETE", "/api/v1/links/{}", "id")),
+    },
+    Listing {
+        part: "tokens",
+        title: "Tokens",
+        note: "Who may do what here. heaptide hub token create makes one.",
+        path: "/api/v1/tokens",
+        list: "",
+        columns: &[
+            ("Name", "name", Kind::Words),
+            ("Role", "role", Kind::Words),
+            ("Made", "created_unix_ns", Kind::Moment),
+            ("Last used", "last_used_unix_ns", Kind::Moment),
+            ("Ends", "expires_unix_ns", Kind::Moment),
+            ("Revoked", "revoked_unix_ns", Kind::Moment),
+        ],
+        action: Some(("Revoke", "DELETE", "/api/v1/tokens/{}", "id")),
+    },
+    Listing {
+        part: "audit",
+        title: "Who did what",
+        note: "Newest first.",
+        path: "/api/v1/audit",
+        list: "",
+        columns: &[
+            ("When", "unix_ns", Kind::Moment),
+            ("Who", "who", Kind::Words),
+            ("What", "what", Kind::Words),
+            ("On", "subject", Kind::Words),
+            ("Why", "why", Kind::Words),
+        ],
+        action: None,
+    },
+];
+
+/// The document as text: what is wrong with it the hub says, by field.
+const EDITOR: &str = "<section class=\"panel\" data-testid=\"fleet-policy\"><div class=\"panel-head\">\
+    <h2 class=\"panel-title\">Policy of the fleet</h2><span class=\"muted\">revision <span data-part=\"revision\">\
+    </span></span></div><div class=\"panel-body field\"><textarea class=\"input mono\" rows=\"14\" spellcheck=\"false\" \
+    aria-label=\"The document, as JSON\" data-part=\"document\"></textarea><label class=\"row\"><span>Why</span>\
+    <input class=\"input fill\" data-part=\"why\"><button class=\"btn btn-primary\" type=\"button\" data-act=\"apply\" \
+    data-testid=\"policy-apply\">Apply</button></label><p class=\"field-hint\" role=\"status\" data-part=\"said\" \
+    data-testid=\"policy-said\"></p><p class=\"field-hint\"><a href=\"/api/v1/policy/schema\">What can stand in it</a>. It \
+    goes to a few collectors first, and to all when they stay well.</p></div></section>";
+
+pub(crate) fn hub_page() -> AnyView {
+    let frames: Vec<String> = LISTS.iter().map(frame).collect();
+    let markup = format!(
+        "<div class=\"page page-wide\" data-testid=\"hub\"><div class=\"page-head\"><h1>Hub</h1></div>{EDITOR}{}</div>",
+        frames.concat()
+    );
+    let hear = |root: &Element, what: &str, on: &Element| {
+        let again = root.clone();
+        let then = move |answer: Result<Json, Failure>| match answer {
+            Ok(_) => show(&again),
+            Err(failure) => say(&again, "said", &failure.sentence),
+        };
+        if what == "apply" {
+            let revision = on.get_attribute("data-revision").unwrap_or_default();
+            let body = object(
+                &[("why", &value(root, "why"))],
+                &[("revision", &revision), ("document", &value(root, "document"))],
+            );
+            call("POST", "/api/v1/policy".to_owned(), Some(body), Box::new(then));
+        } else {
+            act(on, Box::new(then));
+        }
+    };
+    island(markup, Box::new(show), Box::new(hear))
+}
+
+fn show(root: &Element) {
+    for list in &LISTS {
+        load(root, list, "");
+    }
+    let again = root.clone();
+    let then = move |answer: Result<Json, Failure>| match answer {
+        Ok(json) => {
+            let revision = json.text("revision");
+            if let Ok(Some(apply)) = again.query_selector("[data-act=apply]") {
+                let _ = apply.set_attribute("data-revision", &revision);
+            }
+            say(&again, "revision", &revision);
+            say(&again, "said", "");
+            set_value(&again, "document", &json.get("document").pretty());
+        }
+        Err(failure) => say(&again, "said", &failure.sentence),
+    };
+    call("GET", "/api/v1/policy".to_owned(), None, Box::new(then));
+}

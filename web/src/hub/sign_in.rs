@@ -1,0 +1,62 @@
+//! Asks for a token where the hub wants one.
+
+use super::call::{Failure, Json, call, object};
+use super::island::{island, say, value};
+use crate::net::LinkState;
+use crate::store::Store;
+use crate::ui::{nothing, part};
+use crate::worker::ToWorker;
+use leptos::prelude::*;
+use web_sys::Element;
+
+const MARKUP: &str = "<div class=\"sign-in\" data-testid=\"sign-in\"><div class=\"panel\">\
+    <div class=\"panel-head\"><h1 class=\"panel-title\">Sign in to this hub</h1></div>\
+    <div class=\"panel-body field\"><label class=\"field\"><span class=\"field-label\">Token</span>\
+    <input class=\"input\" type=\"password\" autocomplete=\"current-password\" data-part=\"token\"></label>\
+    <p class=\"field-hint\">Who runs the hub makes one with heaptide hub token create.</p>\
+    <p role=\"alert\" data-part=\"said\"></p>\
+    <button class=\"btn btn-primary\" type=\"button\" data-act=\"sign-in\">Sign in</button></div></div></div>";
+
+/// Covers the page as long as the hub turns this browser away for want of a token.
+pub(crate) fn sign_in(store: Store) -> AnyView {
+    Effect::new(move || {
+        // A refusal may have other reasons; the API knows this one.
+        if store
+            .link
+            .with(|(state, _)| matches!(state, LinkState::Live { .. }))
+        {
+            store.signing_in.set(false);
+            return;
+        }
+        let then = move |answer: Result<Json, Failure>| {
+            if answer.is_err_and(|failure| failure.status == 401) {
+                store.signing_in.set(true);
+            }
+        };
+        call("GET", "/api/v1/me".to_owned(), None, Box::new(then));
+    });
+    part(move || {
+        if store.signing_in.get() {
+            form(store)
+        } else {
+            nothing()
+        }
+    })
+    .into_any()
+}
+
+fn form(store: Store) -> AnyView {
+    let hear = move |root: &Element, _: &str, _: &Element| {
+        let body = object(&[("token", value(root, "token").trim())], &[]);
+        let root = root.clone();
+        let then = move |answer: Result<Json, Failure>| match answer {
+            Ok(_) => {
+                store.signing_in.set(false);
+                store.send(&ToWorker::RetryNow);
+            }
+            Err(failure) => say(&root, "said", &failure.sentence),
+        };
+        call("POST", "/api/v1/sign-in".to_owned(), Some(body), Box::new(then));
+    };
+    island(MARKUP.to_owned(), Box::new(|_| ()), Box::new(hear))
+}
