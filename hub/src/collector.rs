@@ -2,6 +2,7 @@
 //!
 //! The connection acts on the state of its sessions whenever it is woken; it has no queue of its own.
 
+use crate::access::{Grant, Identity, Visitor};
 use crate::hub::Hub;
 use crate::peer::{self, End, Refusal};
 use crate::session::Session;
@@ -41,16 +42,16 @@ struct Opened {
     sent_revision: u64,
 }
 
-pub(crate) async fn run(mut socket: WebSocket, hub: Arc<Hub>) {
-    let result = match peer::greet(&mut socket, &hub, Role::Collector).await {
-        Ok(()) => {
+pub(crate) async fn run(mut socket: WebSocket, hub: Arc<Hub>, visitor: &Visitor, known: Option<Identity>) {
+    let result = match peer::greet(&mut socket, &hub, Role::Collector, visitor, known).await {
+        Ok(identity) => {
             let mut connection = Connection {
                 hub: &hub,
                 wake: Arc::new(Notify::new()),
                 opened: HashMap::new(),
                 ack_due: None,
             };
-            let result = connection.serve(&mut socket).await;
+            let result = connection.serve(&mut socket, &identity.grant).await;
             connection.leave(result == Ok(End::SessionEnded));
             result
         }
@@ -61,9 +62,10 @@ pub(crate) async fn run(mut socket: WebSocket, hub: Arc<Hub>) {
 }
 
 impl Connection<'_> {
-    async fn serve(&mut self, socket: &mut WebSocket) -> Result<End, Refusal> {
+    async fn serve(&mut self, socket: &mut WebSocket, grant: &Grant) -> Result<End, Refusal> {
         let hub = Arc::clone(self.hub);
         let mut closing = pin!(hub.closed());
+        let mut lost = pin!(hub.access.lost(grant));
         let silence = self.hub.config.limits.collector_silence;
         loop {
             tokio::select! {
@@ -93,6 +95,7 @@ impl Connection<'_> {
                         return Ok(end);
                     }
                 }
+                () = &mut lost => return Err(peer::grant_lost(&hub)),
                 () = &mut closing => {
                     self.drain(socket).await?;
                     return Ok(End::Closing);

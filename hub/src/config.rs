@@ -12,8 +12,11 @@ pub struct HubConfig {
     pub listen: SocketAddr,
     pub data_dir: PathBuf,
     pub assets: Assets,
-    /// Listen on an address that others can reach, although there is no access control yet.
+    /// Listen on an address that others can reach although nobody is asked who they are.
     pub allow_remote: bool,
+    /// Ask for a token also while none exists.
+    pub require_token: bool,
+    pub tls: Option<TlsFiles>,
     /// Host names, besides the loopback ones, under which a hub on a loopback address may be asked. A
     /// browser that was led here under another name (DNS rebinding) is turned away.
     pub allowed_hosts: Vec<String>,
@@ -21,6 +24,16 @@ pub struct HubConfig {
     pub agent: String,
     pub limits: Limits,
     pub log: Log,
+}
+
+/// Certificates in PEM. The files are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The hub's own certificate, and those that lead to its authority.
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    /// Whoever has a certificate of one of these authorities is a collector.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Bounds of time and memory. The defaults are meant for two cores and a few hundred connections.
@@ -56,6 +69,18 @@ pub struct Limits {
     pub reported_sessions: usize,
     /// Shortest time between two session lists.
     pub fleet_interval: Duration,
+    pub tokens: usize,
+    /// Browsers signed in at once, in all and with one token.
+    pub sign_ins: usize,
+    pub sign_ins_of_one: usize,
+    pub sign_in_lasts: Duration,
+    /// Requests of one caller at one address; an open hub doesn't count them.
+    pub requests_per_s: u32,
+    pub requests_burst: u32,
+    /// Addresses of which wrong tokens are remembered, and as many of which requests are counted.
+    pub remembered_addresses: usize,
+    /// How often the certificate files are looked at.
+    pub tls_look: Duration,
 }
 
 impl HubConfig {
@@ -66,6 +91,8 @@ impl HubConfig {
             data_dir: data_dir.into(),
             assets: Assets::default(),
             allow_remote: false,
+            require_token: false,
+            tls: None,
             allowed_hosts: Vec::new(),
             agent: concat!("heaptide ", env!("CARGO_PKG_VERSION")).to_owned(),
             limits: Limits::default(),
@@ -95,6 +122,14 @@ impl Default for Limits {
             tail_bytes: 1 << 20,
             reported_sessions: 4,
             fleet_interval: Duration::from_millis(500),
+            tokens: 4096,
+            sign_ins: 1024,
+            sign_ins_of_one: 32,
+            sign_in_lasts: Duration::from_secs(12 * 60 * 60),
+            requests_per_s: 100,
+            requests_burst: 500,
+            remembered_addresses: 4096,
+            tls_look: Duration::from_secs(10),
         }
     }
 }

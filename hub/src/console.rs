@@ -5,6 +5,7 @@
 //! console, so a slow one costs nothing but what it misses: once it has seen what was there when it
 //! subscribed, it is moved on to the newest frame whenever it falls too far behind, and told so.
 
+use crate::access::{self, Caller, Identity, Visitor};
 use crate::hub::Hub;
 use crate::peer::{self, End, Refusal};
 use crate::reports;
@@ -74,17 +75,20 @@ struct Questions {
     /// One report of this connection at a time.
     turn: Arc<Semaphore>,
     to_sender: mpsc::Sender<Command>,
+    caller: Caller,
 }
 
 /// The peer's socket broke.
 struct Broken;
 
-pub(crate) async fn run(mut socket: WebSocket, hub: Arc<Hub>) {
-    let greeted = peer::greet(&mut socket, &hub, Role::Console).await;
-    if let Err(refusal) = greeted {
-        let result = refusal.map_or(Ok(End::Gone), Err);
-        return peer::part(socket, &hub, &result).await;
-    }
+pub(crate) async fn run(mut socket: WebSocket, hub: Arc<Hub>, visitor: &Visitor, known: Option<Identity>) {
+    let identity = match peer::greet(&mut socket, &hub, Role::Console, visitor, known).await {
+        Ok(identity) => identity,
+        Err(refusal) => {
+            let result = refusal.map_or(Ok(End::Gone), Err);
+            return peer::part(socket, &hub, &result).await;
+        }
+    };
     let (sink, stream) = socket.split();
     let (to_sender, commands) = mpsc::channel(COMMANDS);
     let mut sender = Sender {
@@ -102,11 +106,13 @@ pub(crate) async fn run(mut socket: WebSocket, hub: Arc<Hub>) {
         hub: Arc::clone(&hub),
         turn: Arc::new(Semaphore::new(1)),
         to_sender,
+        caller: identity.caller,
     };
     let result = tokio::select! {
         result = receive(&mut stream, &questions) => result,
         Err(Broken) = sender.run() => Ok(End::Gone),
         () = hub.closed() => Ok(End::Closing),
+        () = hub.access.lost(&identity.grant) => Err(peer::grant_lost(&hub)),
     };
     for subscription in sender.subscriptions.values() {
         subscription.session.unwatch(sender.watcher);
@@ -159,7 +165,7 @@ impl Questions {
             FrameKind::PolicyPropose => {
                 let proposal: PolicyPropose = payload(&frame, "PolicyPropose")?;
                 match hub.fleet.get(id) {
-                    Some(session) => Command::Answer(propose(hub, &session, proposal).await),
+                    Some(session) => Command::Answer(propose(hub, &self.caller, &session, proposal).await),
                     None => unknown(),
                 }
             }
@@ -216,8 +222,10 @@ impl Questions {
 }
 
 /// Asks the authority; an accepted change is on disk before the answer.
-async fn propose(hub: &Arc<Hub>, session: &Arc<Session>, proposal: PolicyPropose) -> Bytes {
-    let accepted = session.with_policy(|policy| policy.propose(proposal.policy));
+async fn propose(hub: &Arc<Hub>, caller: &Caller, session: &Arc<Session>, proposal: PolicyPropose) -> Bytes {
+    let accepted = caller
+        .may(access::Role::Tuner)
+        .and_then(|()| session.with_policy(|policy| policy.propose(proposal.policy)));
     let refused = match accepted {
         Err(why) => Some(why),
         Ok(()) => {

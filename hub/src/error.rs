@@ -8,8 +8,9 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum HubError {
     #[error(
-        "won't listen on {address}: this version has no access control, so everyone who reaches that \
-         address could read and tune every session; listen on a loopback address, or accept that with \
+        "won't listen on {address} without access control: everyone who reaches that address could read and tune \
+         every session; create a first token with `heaptide hub token create --role admin --name NAME` on the same \
+         --data, ask for one with --require-token, listen on a loopback address, or accept it with \
          --insecure-allow-remote"
     )]
     NoAccessControl { address: SocketAddr },
@@ -23,6 +24,8 @@ pub enum HubError {
     DataDir { path: PathBuf, source: io::Error },
     #[error("can't use {why}")]
     Catalog { why: String },
+    #[error("can't speak TLS: {why}")]
+    Tls { why: String },
     #[error("can't start the store's writer thread: {source}")]
     WriterThread { source: io::Error },
 }

@@ -1,37 +1,19 @@
-//! Routes, security headers, and the checks before a WebSocket is opened.
+//! Routes, and the checks before a WebSocket is opened.
 
-use crate::access::Caller;
+use crate::access::{Identity, Visitor, guard};
 use crate::assets::sentence;
 use crate::hub::{Hub, Place};
-use crate::origin::{Verdict, check_host, check_origin};
+use crate::origin::{Verdict, check_origin};
 use crate::{api, collector, console, metrics};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
-use axum::middleware::{self, Next};
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use axum::middleware;
 use axum::routing::{any, get};
 use heaptide_protocol::frame::MAX_FRAME_BYTES;
 use std::sync::Arc;
-
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; \
-     style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; worker-src 'self'; \
-     frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-
-const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
-    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        "same-origin",
-    ),
-    (
-        HeaderName::from_static("cross-origin-resource-policy"),
-        "same-origin",
-    ),
-];
 
 pub(crate) fn router(hub: &Arc<Hub>) -> Router {
     Router::new()
@@ -46,41 +28,21 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .with_state(Arc::clone(hub))
 }
 
-/// Turns away requests under a wrong name, and puts the security headers on every answer.
-async fn guard(State(hub): State<Arc<Hub>>, mut request: Request, next: Next) -> Response<Body> {
-    request.extensions_mut().insert(Caller::local());
-    // Probes of an orchestrator come by address, and learn nothing.
-    let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
-    let names = hub
-        .config
-        .listen
-        .ip()
-        .is_loopback()
-        .then_some(hub.config.allowed_hosts.as_slice());
-    let mut response = match check_host(request.headers(), names) {
-        Verdict::Denied(why) if !is_probe => sentence(StatusCode::FORBIDDEN, why + "\n"),
-        _ => next.run(request).await,
-    };
-    for (name, value) in SECURITY_HEADERS {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
 async fn collector_socket(
     State(hub): State<Arc<Hub>>,
     Extension(place): Extension<Arc<Place>>,
+    Extension(visitor): Extension<Visitor>,
+    identity: Option<Extension<Identity>>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response<Body> {
-    match check_origin(&headers, true) {
+    match check_origin(&headers, true, hub.tls.is_some()) {
         Verdict::Denied(why) => sentence(StatusCode::FORBIDDEN, why + "\n"),
         Verdict::Allowed => match upgrade {
             Err(_) => not_a_socket(),
             Ok(upgrade) => limited(upgrade).on_upgrade(move |socket| async move {
-                collector::run(socket, hub).await;
+                let identity = identity.map(|Extension(identity)| identity);
+                collector::run(socket, hub, &visitor, identity).await;
                 drop(place);
             }),
         },
@@ -90,15 +52,18 @@ async fn collector_socket(
 async fn console_socket(
     State(hub): State<Arc<Hub>>,
     Extension(place): Extension<Arc<Place>>,
+    Extension(visitor): Extension<Visitor>,
+    identity: Option<Extension<Identity>>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response<Body> {
-    match check_origin(&headers, false) {
+    match check_origin(&headers, false, hub.tls.is_some()) {
         Verdict::Denied(why) => sentence(StatusCode::FORBIDDEN, why + "\n"),
         Verdict::Allowed => match upgrade {
             Err(_) => not_a_socket(),
             Ok(upgrade) => limited(upgrade).on_upgrade(move |socket| async move {
-                console::run(socket, hub).await;
+                let identity = identity.map(|Extension(identity)| identity);
+                console::run(socket, hub, &visitor, identity).await;
                 drop(place);
             }),
         },
@@ -123,7 +88,11 @@ fn not_a_socket() -> Response<Body> {
 async fn ready(State(hub): State<Arc<Hub>>) -> Response<Body> {
     match hub.store.health.why() {
         None => sentence(StatusCode::OK, "ready\n"),
-        Some(why) => sentence(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+        Some(why) if hub.access.is_open() => {
+            sentence(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"))
+        }
+        // Whoever asks is not known; the log tells why.
+        Some(_) => sentence(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
     }
 }
 

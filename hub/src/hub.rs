@@ -1,11 +1,13 @@
 //! What all connections of a hub share.
 
+use crate::access::Access;
 use crate::catalog::Catalog;
 use crate::config::HubConfig;
 use crate::fleet::Fleet;
 use crate::reports::Reports;
 use crate::stats::Stats;
 use crate::store::Store;
+use crate::tls::Tls;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -18,6 +20,10 @@ pub(crate) struct Hub {
     pub(crate) catalog: Catalog,
     pub(crate) fleet: Fleet,
     pub(crate) reports: Reports,
+    pub(crate) access: Access,
+    pub(crate) tls: Option<Tls>,
+    /// The real one, also if any free one was asked for.
+    pub(crate) port: u16,
     /// The start time: another one tells peers that the hub was restarted.
     pub(crate) epoch: u64,
     /// Becomes true once, when the hub shuts down.
@@ -36,6 +42,19 @@ impl Hub {
     /// A number that no other connection of this run has.
     pub(crate) fn next_number(&self) -> u64 {
         self.numbers.fetch_add(1, Relaxed)
+    }
+
+    /// What is to be known about a hub that asks nobody for anything.
+    pub(crate) fn open_words(&self) -> String {
+        if self.config.listen.ip().is_loopback() {
+            "this hub is open: everyone who can log in to this machine may read and tune every session; `heaptide hub \
+             token create --role admin` ends that"
+                .to_owned()
+        } else {
+            "this hub is open to everyone who reaches its address, as --insecure-allow-remote says: they may read and \
+             tune every session"
+                .to_owned()
+        }
     }
 
     /// Resolves when the hub shuts down.

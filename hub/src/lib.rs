@@ -8,8 +8,9 @@
 //!   computed beside it, from what is stored.
 //! - Every queue and list has a bound in [`Limits`], and what a bound keeps out is counted.
 //!
-//! Left out so far: access control, which is why a hub listens on loopback addresses only unless told
-//! otherwise; retention; coarser levels; share links.
+//! - Whoever asks is somebody, with a role (`access`); only a hub at one person's machine asks nobody.
+//!
+//! Left out so far: retention; coarser levels; share links.
 
 mod access;
 mod api;
@@ -33,9 +34,11 @@ mod server;
 mod session;
 mod stats;
 mod store;
+mod tls;
 
+pub use access::{NewToken, Role, TokenFile, TokenFileError, TokenInfo};
 pub use assets::{Asset, Assets};
-pub use config::{HubConfig, Limits};
+pub use config::{HubConfig, Limits, TlsFiles};
 pub use error::HubError;
 pub use log::{Level, Log};
 pub use server::{Hub, serve};

@@ -34,8 +34,9 @@ pub(crate) fn check_host(headers: &HeaderMap, names: Option<&[String]>) -> Verdi
     }
 }
 
-/// Whether a WebSocket may be opened. Only programs, which have no origin, may leave it out.
-pub(crate) fn check_origin(headers: &HeaderMap, may_be_missing: bool) -> Verdict {
+/// Whether a WebSocket may be opened, or a request answered. Only programs, which have no origin, may leave it out.
+/// Where the hub itself speaks TLS, its pages do too; without, a proxy before it may.
+pub(crate) fn check_origin(headers: &HeaderMap, may_be_missing: bool, only_https: bool) -> Verdict {
     if headers.get_all(header::ORIGIN).iter().count() > 1 {
         return Verdict::Denied("the request has more than one Origin header".to_owned());
     }
@@ -43,13 +44,16 @@ pub(crate) fn check_origin(headers: &HeaderMap, may_be_missing: bool) -> Verdict
         return if may_be_missing {
             Verdict::Allowed
         } else {
-            Verdict::Denied("the request has no Origin header: a console runs in a browser".to_owned())
+            Verdict::Denied(
+                "the request has no Origin header: this needs the page that the hub serves".to_owned(),
+            )
         };
     };
     let origin = origin.to_str().unwrap_or_default();
     let host = text(headers, &header::HOST).unwrap_or_default();
     let same = origin
         .split_once("://")
+        .filter(|(scheme, _)| !only_https || *scheme == "https")
         .and_then(|(scheme, authority)| Some((authority, default_port(scheme)?)))
         .is_some_and(|(authority, port)| normal(authority, port) == normal(host, port));
     if same {
@@ -131,14 +135,27 @@ mod tests {
             ("[::1]", Some("http://[::1]:81"), false),
         ];
         for (host, origin, expected) in cases {
-            let got = check_origin(&headers(host, origin), true);
+            let got = check_origin(&headers(host, origin), true, false);
             assert_eq!(got == Verdict::Allowed, expected, "{host:?} {origin:?}: {got:?}");
         }
-        assert_eq!(check_origin(&headers("h", None), true), Verdict::Allowed);
-        assert_ne!(check_origin(&headers("h", None), false), Verdict::Allowed);
+        assert_eq!(check_origin(&headers("h", None), true, true), Verdict::Allowed);
+        assert_ne!(check_origin(&headers("h", None), false, false), Verdict::Allowed);
+        for (origin, only_https, allowed) in [
+            ("https://h", true, true),
+            ("https://h", false, true),
+            ("http://h", true, false),
+            ("http://h", false, true),
+        ] {
+            let got = check_origin(&headers("h", Some(origin)), false, only_https);
+            assert_eq!(
+                got == Verdict::Allowed,
+                allowed,
+                "{origin}, only https: {only_https}"
+            );
+        }
         let mut twice = headers("h", Some("http://h"));
         twice.append(header::ORIGIN, HeaderValue::from_static("http://evil"));
-        assert_ne!(check_origin(&twice, true), Verdict::Allowed);
+        assert_ne!(check_origin(&twice, true, false), Verdict::Allowed);
     }
 
     #[test]

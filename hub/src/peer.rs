@@ -1,5 +1,6 @@
 //! What both kinds of WebSocket connection share: the handshake, refusing, and going away politely.
 
+use crate::access::{self, Denied, Identity, Visitor};
 use crate::hub::Hub;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
@@ -123,7 +124,13 @@ fn version_message(theirs: u8, who: &str) -> String {
 }
 
 /// Waits for [`Hello`] and answers it.
-pub(crate) async fn greet(socket: &mut WebSocket, hub: &Hub, role: Role) -> Result<(), Option<Refusal>> {
+pub(crate) async fn greet(
+    socket: &mut WebSocket,
+    hub: &Hub,
+    role: Role,
+    visitor: &Visitor,
+    known: Option<Identity>,
+) -> Result<Identity, Option<Refusal>> {
     let who = who(role);
     let limit = hub.config.limits.handshake;
     let first = tokio::time::timeout(limit, next_message(socket, who))
@@ -156,13 +163,58 @@ pub(crate) async fn greet(socket: &mut WebSocket, hub: &Hub, role: Role) -> Resu
             ),
         )));
     }
+    let identity = match known {
+        Some(identity) => identity,
+        None => introduce(hub, visitor, hello.token.as_deref()).await?,
+    };
+    let needed = match role {
+        Role::Collector => access::Role::Collector,
+        Role::Console => access::Role::Viewer,
+    };
+    let may = identity.caller.may(needed);
+    may.map_err(|why| Refusal::new(RefuseCode::Forbidden, why))?;
     let welcome = Welcome {
         agent: hub.config.agent.clone(),
         hub_epoch: hub.epoch,
         unix_ns: crate::clock::unix_ns(),
     };
     let welcome = control(FrameKind::Welcome, SessionId::default(), &welcome);
-    socket.send(Message::Binary(welcome)).await.map_err(|_| None)
+    socket.send(Message::Binary(welcome)).await.map_err(|_| None)?;
+    Ok(identity)
+}
+
+/// Who this is by what the first frame brings.
+async fn introduce(hub: &Hub, visitor: &Visitor, token: Option<&str>) -> Result<Identity, Refusal> {
+    if let Some(identity) = hub.access.unasked(visitor) {
+        return Ok(identity);
+    }
+    let Some(token) = token else {
+        hub.stats.requests_unknown.add(1);
+        return Err(Refusal::new(RefuseCode::Forbidden, access::NO_TOKEN));
+    };
+    let refused = match hub.access.token(visitor, token) {
+        Ok(identity) => return Ok(identity),
+        Err(refused) => refused,
+    };
+    let answer = match refused.denied {
+        Denied::Wrong => Refusal::new(RefuseCode::Forbidden, access::WRONG_TOKEN),
+        // A right token waits with the wrong ones of its address, and should come back.
+        Denied::Wait(left) => Refusal::new(
+            RefuseCode::TooManySessions,
+            format!(
+                "too many wrong tokens came from your address: come back in {} s",
+                left.as_secs() + 1
+            ),
+        ),
+    };
+    access::refuse(hub, visitor, refused).await;
+    Err(answer)
+}
+
+/// What opened a connection is no longer valid.
+pub(crate) fn grant_lost(hub: &Hub) -> Refusal {
+    hub.stats.grants_lost.add(1);
+    Refusal::new(RefuseCode::Forbidden, access::NO_LONGER)
 }
 
 /// The next binary message. `Err(None)` if the peer is gone.

@@ -1,6 +1,7 @@
 //! Starting, accepting connections, and going down in order.
 
-use crate::catalog::Catalog;
+use crate::access::{Access, Origin, Role, Visitor};
+use crate::catalog::{Catalog, CatalogError};
 use crate::config::HubConfig;
 use crate::error::HubError;
 use crate::fleet::{self, Fleet};
@@ -8,20 +9,24 @@ use crate::http;
 use crate::hub::{Hub as Shared, Place};
 use crate::reports::Reports;
 use crate::stats::{Stats, StatsSnapshot};
-use crate::store::Store;
+use crate::store::{Found, Store};
+use crate::tls::{self, Tls};
 use axum::Router;
 use axum::extract::Extension;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+/// How often it is written down when tokens were used last.
+const SAVE_USES: Duration = Duration::from_secs(60);
 /// After `accept` failed for want of file descriptors or memory.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 const MAX_HEADERS: usize = 64;
@@ -44,11 +49,14 @@ impl Hub {
     /// Takes the address and reads the data folder, cutting what a crash has torn.
     pub async fn bind(config: HubConfig) -> Result<Self, HubError> {
         let address = config.listen;
-        if !address.ip().is_loopback() && !config.allow_remote {
-            return Err(HubError::NoAccessControl { address });
-        }
         #[cfg(unix)]
         raise_file_limit(&config);
+        let tls = config.tls.clone().map(Tls::open).transpose()?;
+        let stats = Arc::new(Stats::default());
+        let (store, found, catalog, access) = open_data(&config, &stats).await?;
+        if !address.ip().is_loopback() && access.is_open() && !config.allow_remote {
+            return Err(HubError::NoAccessControl { address });
+        }
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| match source.kind() {
@@ -58,33 +66,21 @@ impl Hub {
         let address = listener
             .local_addr()
             .map_err(|source| HubError::Listen { address, source })?;
-        let stats = Arc::new(Stats::default());
-        let (data_dir, limits, log) = (config.data_dir.clone(), config.limits, config.log.clone());
-        let for_store = Arc::clone(&stats);
-        let opened = tokio::task::spawn_blocking(move || {
-            let (store, found) = Store::open(&data_dir, limits, &for_store, &log)?;
-            let catalog = Catalog::open(&data_dir).map_err(|error| HubError::Catalog {
-                why: error.to_string(),
-            })?;
-            Ok((store, catalog, found))
-        });
-        let (store, catalog, found) = opened.await.unwrap_or_else(|failed| {
-            Err(HubError::DataDir {
-                path: config.data_dir.clone(),
-                source: io::Error::other(failed),
-            })
-        })?;
         let shared = Shared {
             fleet: Fleet::new(found.sessions, found.unreadable, config.limits.sessions),
             reports: Reports::new(config.limits.reported_sessions),
             stats,
             store,
             catalog,
+            access,
+            tls,
+            port: address.port(),
             epoch: crate::clock::unix_ns(),
             closing: watch::Sender::new(false),
             numbers: AtomicU64::new(0),
             config,
         };
+        tell_access(&shared);
         Ok(Self {
             listener,
             address,
@@ -101,6 +97,14 @@ impl Hub {
         self.shared.stats.snapshot()
     }
 
+    /// A token for a collector in this very process, that ends with the hub and is listed nowhere.
+    pub fn lend_collector_token(&self) -> Result<String, HubError> {
+        let lent = self.shared.access.tokens.lend("own collector", Role::Collector);
+        lent.map_err(|error| HubError::Catalog {
+            why: error.to_string(),
+        })
+    }
+
     /// Serves until `shutdown` resolves. Then nothing more is accepted, what was received becomes durable
     /// and is acknowledged, sockets are closed with 1001, and the store is synced.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
@@ -108,7 +112,11 @@ impl Hub {
         let limits = shared.config.limits;
         let places = Arc::new(Semaphore::new(limits.connections));
         let router = http::router(&shared);
-        let list = tokio::spawn(fleet::keep_list(Arc::clone(&shared)));
+        let beside = [
+            tokio::spawn(fleet::keep_list(Arc::clone(&shared))),
+            tokio::spawn(save_uses(Arc::clone(&shared))),
+            tokio::spawn(tls::follow_files(Arc::clone(&shared))),
+        ];
         tokio::select! {
             () = accept(&listener, &shared, &router, &places) => {}
             () = shutdown => {}
@@ -124,16 +132,84 @@ impl Hub {
                 .log
                 .warning("some connections did not close in time");
         }
-        list.abort();
+        for task in beside {
+            task.abort();
+            // Until it is gone, it may hold on to the data folder.
+            let _ = task.await;
+        }
         // Not finding a thread to wait on is no reason not to end.
-        let _ = tokio::task::spawn_blocking(move || shared.store.stop()).await;
+        let _ = tokio::task::spawn_blocking(move || {
+            save_uses_now(&shared);
+            shared.store.stop();
+        })
+        .await;
+    }
+}
+
+/// Reads the data folder on a thread that may block.
+async fn open_data(
+    config: &HubConfig,
+    stats: &Arc<Stats>,
+) -> Result<(Store, Found, Catalog, Access), HubError> {
+    let (data_dir, limits, log) = (config.data_dir.clone(), config.limits, config.log.clone());
+    let (require_token, stats) = (config.require_token, Arc::clone(stats));
+    let opened = tokio::task::spawn_blocking(move || {
+        let (store, found) = Store::open(&data_dir, limits, &stats, &log)?;
+        let failed = |error: CatalogError| HubError::Catalog {
+            why: error.to_string(),
+        };
+        let catalog = Catalog::open(&data_dir).map_err(failed)?;
+        let access = Access::open(&catalog, require_token, &limits, stats).map_err(failed)?;
+        Ok((store, found, catalog, access))
+    });
+    opened.await.unwrap_or_else(|failed| {
+        Err(HubError::DataDir {
+            path: config.data_dir.clone(),
+            source: io::Error::other(failed),
+        })
+    })
+}
+
+/// Says at the start who will be let in.
+fn tell_access(hub: &Shared) {
+    let log = &hub.config.log;
+    if hub.access.is_open() {
+        if hub.config.listen.ip().is_loopback() {
+            log.info(hub.open_words());
+        } else {
+            log.warning(hub.open_words());
+        }
+        return;
+    }
+    if !hub.access.tokens.any() {
+        log.warning(
+            "this hub asks for a token and none exists: stop it and create one with `heaptide hub token create --role \
+             admin --name NAME` on the same --data",
+        );
+    }
+    if hub.tls.is_none() && !hub.config.listen.ip().is_loopback() {
+        log.warning("tokens travel readable for everyone on the way: give --tls-cert and --tls-key, or put TLS before this hub");
+    }
+}
+
+async fn save_uses(hub: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(SAVE_USES).await;
+        let hub = Arc::clone(&hub);
+        let _ = tokio::task::spawn_blocking(move || save_uses_now(&hub)).await;
+    }
+}
+
+fn save_uses_now(hub: &Shared) {
+    if let Err(error) = hub.access.tokens.save_uses(&hub.catalog) {
+        hub.config.log.error(error.to_string());
     }
 }
 
 async fn accept(listener: &TcpListener, shared: &Arc<Shared>, router: &Router, places: &Arc<Semaphore>) {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 shared
                     .config
@@ -148,16 +224,47 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>, router: &Router, p
             continue;
         };
         let place = Arc::new(Place::new(Arc::clone(&shared.stats), permit));
-        tokio::spawn(converse(stream, Arc::clone(shared), router.clone(), place));
+        tokio::spawn(welcome(
+            stream,
+            from.ip(),
+            Arc::clone(shared),
+            router.clone(),
+            place,
+        ));
     }
 }
 
-/// One TCP connection, until it ends or becomes a WebSocket.
-async fn converse(stream: TcpStream, shared: Arc<Shared>, router: Router, place: Arc<Place>) {
+/// One TCP connection, with TLS if the hub has that.
+async fn welcome(stream: TcpStream, address: IpAddr, shared: Arc<Shared>, router: Router, place: Arc<Place>) {
     // Frames are written whole, so waiting to fill segments would only add delay.
     let _ = stream.set_nodelay(true);
+    let mut visitor = Visitor {
+        origin: Origin::of(address),
+        address: address.to_canonical(),
+        certificate: None,
+    };
+    let Some(tls) = &shared.tls else {
+        let router = router.layer((Extension(place), Extension(visitor)));
+        return converse(stream, &shared, router).await;
+    };
+    match tokio::time::timeout(shared.config.limits.handshake, tls.accept(stream)).await {
+        Ok(Ok((stream, certificate))) => {
+            visitor.certificate = certificate;
+            let router = router.layer((Extension(place), Extension(visitor)));
+            converse(stream, &shared, router).await;
+        }
+        // Anybody can cause this at any rate, so it is counted and not told.
+        Ok(Err(_)) | Err(_) => shared.stats.tls_failures.add(1),
+    }
+}
+
+/// HTTP, until the connection ends or becomes a WebSocket.
+async fn converse<S>(stream: S, shared: &Shared, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let limits = shared.config.limits;
-    let service = TowerToHyperService::new(router.layer(Extension(place)));
+    let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.handshake)

@@ -72,6 +72,23 @@ counters! {
     session_lists_shortened,
     /// Answers to questions for a table.
     reports_computed,
+    /// Tokens that opened nothing, those not looked at because their address was locked out included.
+    tokens_refused,
+    /// Requests without a token where one is needed.
+    requests_unknown,
+    /// Requests that came too often.
+    requests_limited,
+    sign_ins,
+    /// Sign-ins that ended early because there were too many.
+    sign_ins_ended,
+    /// Addresses whose wrong tokens or requests were no longer remembered because there were too many.
+    addresses_forgotten,
+    /// Connections that ended because what opened them was revoked or has expired.
+    grants_lost,
+    /// Connections that never got as far as HTTP.
+    tls_failures,
+    /// Certificate files that changed and could not be used.
+    tls_reload_failures,
 }
 
 #[derive(Debug, Default)]

@@ -39,8 +39,14 @@ async fn a_hub_that_cannot_start_says_why_and_what_to_do() {
             config("192.0.2.1:0".parse().unwrap(), &other),
             "--insecure-allow-remote",
         ),
-        (config("0.0.0.0:0".parse().unwrap(), &other), "no access control"),
-        (config("[::]:0".parse().unwrap(), &other), "no access control"),
+        (
+            config("0.0.0.0:0".parse().unwrap(), &other),
+            "without access control",
+        ),
+        (
+            config("[::]:0".parse().unwrap(), &other),
+            "without access control",
+        ),
         (in_a_file, "choose another with --data-dir"),
     ];
     for (config, sentence) in cases {

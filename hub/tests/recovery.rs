@@ -353,6 +353,7 @@ async fn strange_names_in_the_data_folder_are_passed_over() {
     fs::write(sessions.join(id().to_string()).join("log-1.htl"), "x").unwrap();
     let hub = start(folder.path()).await;
     assert_eq!(replay(&hub).await.0.len(), 1);
-    assert_eq!(hub.logged(), "");
+    let told = hub.logged();
+    assert!(!told.contains("Warning") && !told.contains("Error"), "{told}");
     hub.stop().await;
 }

@@ -1,11 +1,14 @@
 //! Whoever is behind a request: a name for the audit log, and a role.
 
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
+use utoipa::ToSchema;
 
 /// What somebody may do. Each of the first three may also do what those before it may; a collector only sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Role {
+pub enum Role {
+    /// Sends sessions, and sees none.
     Collector,
     /// Looks at everything.
     Viewer,
@@ -50,7 +53,33 @@ impl Caller {
     }
 }
 
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "collector" => Ok(Self::Collector),
+            "viewer" => Ok(Self::Viewer),
+            "tuner" => Ok(Self::Tuner),
+            "admin" => Ok(Self::Admin),
+            other => Err(format!(
+                "{other:?} is no role: expected viewer, tuner, admin or collector"
+            )),
+        }
+    }
+}
+
 impl Role {
+    /// As in the API and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Collector => "collector",
+            Self::Viewer => "viewer",
+            Self::Tuner => "tuner",
+            Self::Admin => "admin",
+        }
+    }
+
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Collector => "a collector",

@@ -1,5 +1,23 @@
 //! Who asks, and what they may do.
 
 mod caller;
+mod gate;
+mod guard;
+mod lockout;
+mod offline;
+mod rate;
+mod sign_ins;
+mod token;
+mod tokens;
 
-pub(crate) use caller::{Caller, Role};
+pub use caller::Role;
+pub use offline::{TokenFile, TokenFileError};
+pub use token::{NewToken, TokenInfo};
+
+pub(crate) use caller::Caller;
+pub(crate) use gate::{
+    Access, ClientCertificate, Denied, Grant, Identity, NO_LONGER, NO_TOKEN, Visitor, WRONG_TOKEN,
+};
+pub(crate) use guard::{cookie_name, guard, refuse};
+pub(crate) use lockout::Origin;
+pub(crate) use tokens::{TokenError, Wanted};

@@ -5,6 +5,8 @@
 mod audit;
 mod problem;
 mod sessions;
+mod sign_in;
+mod tokens;
 
 pub(crate) use problem::Problem;
 
@@ -42,6 +44,8 @@ fn described() -> (Router<Arc<Hub>>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Api::openapi())
         .merge(sessions::routes())
         .merge(audit::routes())
+        .merge(sign_in::routes())
+        .merge(tokens::routes())
         .split_for_parts()
 }
 

@@ -164,6 +164,25 @@ impl Client {
         client
     }
 
+    /// Says Hello with a token, and leaves the answer to be read.
+    pub async fn present(address: SocketAddr, role: Role, token: Option<&str>) -> Self {
+        let mut client = Self::open_socket(address, role).await;
+        let hello = Hello {
+            token: token.map(str::to_owned),
+            ..hello(role)
+        };
+        client
+            .control(FrameKind::Hello, SessionId::default(), &hello)
+            .await;
+        client
+    }
+
+    pub async fn connect_with(address: SocketAddr, role: Role, token: &str) -> Self {
+        let mut client = Self::present(address, role, Some(token)).await;
+        let _: Welcome = client.expect(FrameKind::Welcome).await;
+        client
+    }
+
     pub async fn send(&mut self, bytes: Vec<u8>) {
         patient(self.socket.send(Message::binary(bytes))).await.unwrap();
     }
@@ -370,4 +389,61 @@ pub fn signature() -> PlatformSignature {
 
 pub fn is_away(summary: &SessionSummary) -> bool {
     matches!(summary.state, SessionState::Away { .. })
+}
+
+/// An HTTP answer, taken apart.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    /// Lower-case.
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// `name=value` of the cookie that was set.
+    pub fn cookie(&self) -> String {
+        let line = self.head.lines().find(|line| line.starts_with("set-cookie: "));
+        let line = line.unwrap_or_else(|| panic!("no cookie in {self:?}"));
+        line["set-cookie: ".len()..].split(';').next().unwrap().to_owned()
+    }
+}
+
+/// One request on a connection of its own. `headers` are whole lines.
+pub async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n{headers}\r\n{body}"
+    );
+    answer_in(&String::from_utf8_lossy(&raw(address, &request).await))
+}
+
+pub fn answer_in(text: &str) -> Answer {
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Answer {
+        status: status.unwrap_or(0),
+        head: head.to_ascii_lowercase(),
+        body: body.to_owned(),
+    }
+}
+
+pub fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+/// Makes a token through the API. `by` is an admin's, or empty on an open hub.
+pub async fn make_token(address: SocketAddr, by: &str, name: &str, role: &str) -> (String, String) {
+    let headers = if by.is_empty() { String::new() } else { bearer(by) };
+    let body = format!("{{\"name\": \"{name}\", \"role\": \"{role}\"}}");
+    let made = ask(address, "POST", "/api/v1/tokens", &headers, &body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let made = made.json();
+    let text = |field: &str| made[field].as_str().unwrap().to_owned();
+    (text("id"), text("token"))
 }
