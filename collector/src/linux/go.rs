@@ -12,6 +12,10 @@ use heaptide_symbols::{
 };
 use std::path::Path;
 
+/// What the sampled heap can't be.
+pub(crate) const SEEN_FROM_ATTACH: &str =
+    "seen from attach on; a free is seen at sweep, up to two GC cycles after death";
+
 #[derive(Debug)]
 pub struct GoTarget {
     binary: GoBinary<MappedFile>,
@@ -305,7 +309,7 @@ pub(crate) fn capabilities(
         },
         (None, Some(_)) => CapabilityState::Limited {
             why: match plan.offsets {
-                Some(_) => "seen from attach on; a free is seen at sweep, up to two GC cycles after death",
+                Some(_) => SEEN_FROM_ATTACH,
                 None => {
                     "this Go version is outside the table: frees are matched by address alone, and an object \
                      with a finalizer counts as freed when that is queued"

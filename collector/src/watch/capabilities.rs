@@ -4,10 +4,28 @@
 use super::exact::ExactWindows;
 use super::kernel::KernelClasses;
 use super::readers::Readers;
+use crate::linux;
 use crate::linux::bpf::Program;
 use crate::linux::{GoTarget, ProbePlan};
 use heaptide_policy::Sources;
-use heaptide_protocol::session::Capability;
+use heaptide_protocol::session::{Capability, CapabilityState, EventClass, Method};
+
+/// A policy that sets the rate at the start turns sampling on in a program that has it off.
+pub(super) fn sampled_at(rows: &mut [Capability], rate_bytes: Option<u64>) {
+    let Some(rate_bytes) = rate_bytes.filter(|rate| *rate > 0) else {
+        return;
+    };
+    for row in rows {
+        let is_ours =
+            row.class == EventClass::Allocation && row.source.contains(Program::ProfileAlloc.symbol());
+        if is_ours && matches!(row.state, CapabilityState::Off { .. }) {
+            row.state = CapabilityState::Limited {
+                why: linux::SEEN_FROM_ATTACH.to_owned(),
+            };
+            row.method = Method::Sampled { rate_bytes };
+        }
+    }
+}
 
 /// What they would be for a program that is not watched yet, under the policy that a watch starts with.
 pub(crate) fn on_demand(

@@ -1,6 +1,7 @@
 //! The loop: a tick at a time until the program ends or the watch is called off.
 
 use super::attach::Target;
+use super::capabilities::sampled_at;
 use super::connect::{connect, new_session_id, upload_orphans_of};
 use super::control::Control;
 use super::delivery::Delivery;
@@ -144,6 +145,7 @@ impl Watch {
             target.warnings.push(reason.to_string());
         }
         let policy = control.policy().clone();
+        sampled_at(&mut target.capabilities, policy.sampling_rate_bytes);
         let kernel = target.kernel.capabilities(&policy.sources);
         target.capabilities.extend(kernel);
         target.capabilities.push(exact.capability());

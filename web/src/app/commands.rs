@@ -73,11 +73,7 @@ pub const COMMANDS: [Entry; 16] = [
         "0",
         "Doctor: what can be observed here, and why not",
     ),
-    entry(
-        Command::Hub,
-        "H",
-        "Hub: policy of the fleet, links, alerts, access",
-    ),
+    entry(Command::Hub, "H", "Hub: policy of the fleet, links, access"),
     entry(Command::Pause, "Space", "Pause, or follow again"),
     entry(Command::Filter, "/", "Filter by function or file"),
     entry(Command::Sampling, "Q", "Open or close the sampling panel"),

@@ -1,4 +1,4 @@
-//! The hub itself: the fleet's policy with its roll-out and history, alerts, links, tokens, and who did what.
+//! The hub itself: the fleet's policy with its roll-out and history, links, tokens, and who did what.
 
 use super::call::{Failure, Json, call, object};
 use super::island::{island, say, set_value, value};
@@ -6,7 +6,7 @@ use super::listing::{Kind, Listing, act, frame, load};
 use leptos::prelude::AnyView;
 use web_sys::Element;
 
-static LISTS: [Listing; 6] = [
+static LISTS: [Listing; 5] = [
     Listing {
         part: "rollout",
         title: "Roll-out",
@@ -39,20 +39,6 @@ static LISTS: [Listing; 6] = [
             "/api/v1/policy/revert?revision={}",
             "revision",
         )),
-    },
-    Listing {
-        part: "alerts",
-        title: "Alerts",
-        note: "Rules on any figure, and whether they hold now.",
-        path: "/api/v1/alerts",
-        list: "",
-        columns: &[
-            ("Rule", "name", Kind::Words),
-            ("When", "condition", Kind::Words),
-            ("State", "state", Kind::Words),
-            ("Since", "since_unix_ns", Kind::Moment),
-        ],
-        action: Some(("Delete", "DELETE", "/api/v1/alerts/{}", "name")),
     },
     Listing {
         part: "links",
@@ -105,12 +91,12 @@ static LISTS: [Listing; 6] = [
 /// The document as text: what is wrong with it the hub says, by field.
 const EDITOR: &str = "<section class=\"panel\" data-testid=\"fleet-policy\"><div class=\"panel-head\">\
     <h2 class=\"panel-title\">Policy of the fleet</h2><span class=\"muted\">revision <span data-part=\"revision\">\
-    </span></span></div><div class=\"panel-body field\"><textarea class=\"input mono\" rows=\"14\" spellcheck=\"false\" \
+    </span></span></div><div class=\"panel-body\"><div class=\"field\"><textarea class=\"input mono\" rows=\"14\" spellcheck=\"false\" \
     aria-label=\"The document, as JSON\" data-part=\"document\"></textarea><label class=\"row\"><span>Why</span>\
     <input class=\"input fill\" data-part=\"why\"><button class=\"btn btn-primary\" type=\"button\" data-act=\"apply\" \
     data-testid=\"policy-apply\">Apply</button></label><p class=\"field-hint\" role=\"status\" data-part=\"said\" \
     data-testid=\"policy-said\"></p><p class=\"field-hint\"><a href=\"/api/v1/policy/schema\">What can stand in it</a>. It \
-    goes to a few collectors first, and to all when they stay well.</p></div></section>";
+    goes to a few collectors first, and to all when they stay well.</p></div></div></section>";
 
 pub(crate) fn hub_page() -> AnyView {
     let frames: Vec<String> = LISTS.iter().map(frame).collect();

@@ -11,11 +11,11 @@ use web_sys::Element;
 
 const MARKUP: &str = "<div class=\"sign-in\" data-testid=\"sign-in\"><div class=\"panel\">\
     <div class=\"panel-head\"><h1 class=\"panel-title\">Sign in to this hub</h1></div>\
-    <div class=\"panel-body field\"><label class=\"field\"><span class=\"field-label\">Token</span>\
+    <div class=\"panel-body\"><div class=\"field\"><label class=\"field\"><span class=\"field-label\">Token</span>\
     <input class=\"input\" type=\"password\" autocomplete=\"current-password\" data-part=\"token\"></label>\
     <p class=\"field-hint\">Who runs the hub makes one with heaptide hub token create.</p>\
     <p role=\"alert\" data-part=\"said\"></p>\
-    <button class=\"btn btn-primary\" type=\"button\" data-act=\"sign-in\">Sign in</button></div></div></div>";
+    <button class=\"btn btn-primary\" type=\"button\" data-act=\"sign-in\">Sign in</button></div></div></div></div>";
 
 /// Covers the page as long as the hub turns this browser away for want of a token.
 pub(crate) fn sign_in(store: Store) -> AnyView {
