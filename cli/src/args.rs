@@ -1,6 +1,11 @@
 //! What can be said on the command line.
 
+mod hub;
+
+pub(crate) use hub::{CreateOptions, HubCommand, HubOptions, TokenCommand, TokenPlace};
+
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use heaptide_collector::uplink::TlsTrust;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -76,12 +81,11 @@ pub(crate) struct AttachOptions {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct CollectOptions {
-    /// The hub to send to, as ws://HOST:PORT
+    /// The hub to send to, as ws://HOST:PORT or wss://HOST:PORT
     #[arg(long, value_name = "URL")]
     pub(crate) hub: String,
-    /// Token for the hub
-    #[arg(long, env = "HEAPTIDE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) access: AccessOptions,
     /// Watch programs whose executable has this name; `*` stands for any text; can be repeated
     #[arg(long = "match", value_name = "NAME", required_unless_present = "all")]
     pub(crate) matches: Vec<String>,
@@ -100,12 +104,11 @@ pub(crate) struct CollectOptions {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct WatchOptions {
-    /// The hub to send to, as ws://HOST:PORT; without it a hub is started here
+    /// The hub to send to, as ws://HOST:PORT or wss://HOST:PORT; without it a hub is started here
     #[arg(long, value_name = "URL")]
     pub(crate) hub: Option<String>,
-    /// Token for the hub
-    #[arg(long, env = "HEAPTIDE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) access: AccessOptions,
     #[command(flatten)]
     pub(crate) policy: PolicyOptions,
     /// Where frames wait for the hub
@@ -125,6 +128,33 @@ pub(crate) struct WatchOptions {
     /// Say nothing but errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+/// How to get into a hub.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct AccessOptions {
+    /// Token for the hub
+    #[arg(long, env = "HEAPTIDE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// Authorities that may have signed the hub's certificate, in PEM; without it those that this system trusts
+    #[arg(long, env = "HEAPTIDE_TLS_CA", value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Own certificate to show to the hub, in PEM
+    #[arg(
+        long,
+        env = "HEAPTIDE_TLS_CLIENT_CERT",
+        value_name = "FILE",
+        requires = "tls_client_key"
+    )]
+    pub(crate) tls_client_cert: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(
+        long,
+        env = "HEAPTIDE_TLS_CLIENT_KEY",
+        value_name = "FILE",
+        requires = "tls_client_cert"
+    )]
+    pub(crate) tls_client_key: Option<PathBuf>,
 }
 
 /// The policy that a watch starts with.
@@ -335,27 +365,33 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 #[derive(Debug, ClapArgs)]
-pub(crate) struct HubOptions {
-    /// Address to listen on; port 0 takes any free one
-    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR:PORT")]
-    pub(crate) listen: SocketAddr,
-    /// Where sessions are kept
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
-    /// Listen on an address that others can reach, although this version has no access control
-    #[arg(long)]
-    pub(crate) insecure_allow_remote: bool,
-    /// Another host name under which browsers may ask
-    #[arg(long = "allow-host", value_name = "NAME")]
-    pub(crate) allowed_hosts: Vec<String>,
-}
-
-#[derive(Debug, ClapArgs)]
 pub(crate) struct GuardOptions {
     pub(crate) pid: u32,
     pub(crate) start_ticks: u64,
     pub(crate) address: u64,
     pub(crate) original: u64,
+}
+
+impl AccessOptions {
+    pub(crate) fn trust(&self) -> TlsTrust {
+        TlsTrust {
+            ca: self.tls_ca.clone(),
+            client: self.tls_client_cert.clone().zip(self.tls_client_key.clone()),
+        }
+    }
+
+    /// As they would be given to another `heaptide`, less the token, which everyone on the host could read.
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
+        [
+            ("--tls-ca", &self.tls_ca),
+            ("--tls-client-cert", &self.tls_client_cert),
+            ("--tls-client-key", &self.tls_client_key),
+        ]
+        .into_iter()
+        .filter_map(|(name, path)| Some([name.into(), path.as_ref()?.into()]))
+        .flatten()
+        .collect()
+    }
 }
 
 impl PolicyOptions {

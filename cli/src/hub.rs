@@ -1,9 +1,9 @@
 //! `heaptide hub`, and the hub that `run` and `attach` start when they are given none.
 
-use crate::args::HubOptions;
-use crate::{assets, sentences};
+use crate::args::{HubCommand, HubOptions};
+use crate::{assets, sentences, token};
 use anyhow::Context as _;
-use heaptide_hub::{Asset, Assets, Hub, HubConfig, Level, Log};
+use heaptide_hub::{Asset, Assets, Hub, HubConfig, Level, Log, TlsFiles};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,8 +11,24 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 pub(crate) fn run(options: &HubOptions) -> anyhow::Result<ExitCode> {
+    match &options.command {
+        None => serve(options),
+        Some(HubCommand::Token(command)) => token::run(command),
+    }
+}
+
+fn serve(options: &HubOptions) -> anyhow::Result<ExitCode> {
     let mut config = HubConfig::new(options.listen, data_dir(options.data.clone())?);
     config.allow_remote = options.insecure_allow_remote;
+    config.require_token = options.require_token;
+    if let (Some(cert), Some(key)) = (&options.tls_cert, &options.tls_key) {
+        config.tls = Some(TlsFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+            client_ca: options.tls_client_ca.clone(),
+        });
+    }
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     config.allowed_hosts.clone_from(&options.allowed_hosts);
     config.assets = console();
     config.log = Log::new(|level, line| match level {
@@ -23,7 +39,7 @@ pub(crate) fn run(options: &HubOptions) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let hub = Hub::bind(config).await?;
         // The one line on standard output: where the console is.
-        sentences::data(&format!("http://{}/", hub.address()));
+        sentences::data(&format!("{scheme}://{}/", hub.address()));
         if assets::console().is_empty() {
             sentences::warning(assets::NO_CONSOLE);
         }
@@ -35,6 +51,8 @@ pub(crate) fn run(options: &HubOptions) -> anyhow::Result<ExitCode> {
 /// A hub on a thread of its own, for as long as this lives.
 pub(crate) struct OwnHub {
     pub(crate) address: SocketAddr,
+    /// Lets the collector beside it in, also where people need a token.
+    pub(crate) token: String,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -56,6 +74,7 @@ impl OwnHub {
             .block_on(Hub::bind(config))
             .context("can't start a hub here (`--hub ws://HOST:PORT` uses one that runs already)")?;
         let address = hub.address();
+        let token = hub.lend_collector_token()?;
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("hub".to_owned())
@@ -66,6 +85,7 @@ impl OwnHub {
             })?;
         Ok(Self {
             address,
+            token,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -91,7 +111,7 @@ pub(crate) fn state_dir(name: &str) -> anyhow::Result<PathBuf> {
     Ok(base.join("heaptide").join(name))
 }
 
-fn data_dir(chosen: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+pub(crate) fn data_dir(chosen: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     chosen.map_or_else(|| state_dir("hub"), Ok)
 }
 

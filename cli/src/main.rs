@@ -2,6 +2,7 @@
 //!
 //! Only wiring lives here: arguments into configurations, events into sentences, endings into exit codes.
 
+mod api;
 mod args;
 mod assets;
 mod collect;
@@ -10,6 +11,7 @@ mod hub;
 mod record;
 mod recording;
 mod sentences;
+mod token;
 mod watch;
 
 use clap::Parser as _;

@@ -53,7 +53,11 @@ fn start(options: &WatchOptions, target: TargetChoice, is_ours: bool) -> anyhow:
     };
     let destination = Destination::Hub {
         url: hub_url.clone(),
-        token: options.token.clone(),
+        token: match &own_hub {
+            Some(hub) => Some(hub.token.clone()),
+            None => options.access.token.clone(),
+        },
+        trust: options.access.trust(),
         spool_root: options.spool.clone().map_or_else(|| state_dir("spool"), Ok)?,
     };
     let config = config(&options.policy, target, destination)?;

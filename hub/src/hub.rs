@@ -47,8 +47,8 @@ impl Hub {
     /// What is to be known about a hub that asks nobody for anything.
     pub(crate) fn open_words(&self) -> String {
         if self.config.listen.ip().is_loopback() {
-            "this hub is open: everyone who can log in to this machine may read and tune every session; `heaptide hub \
-             token create --role admin` ends that"
+            "this hub is open: everyone who can log in to this machine may read and tune every session; a first token \
+             ends that: `heaptide hub token create --hub URL --role admin --name NAME`"
                 .to_owned()
         } else {
             "this hub is open to everyone who reaches its address, as --insecure-allow-remote says: they may read and \

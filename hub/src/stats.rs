@@ -78,6 +78,7 @@ counters! {
     requests_unknown,
     /// Requests that came too often.
     requests_limited,
+    /// Browsers that signed in.
     sign_ins,
     /// Sign-ins that ended early because there were too many.
     sign_ins_ended,

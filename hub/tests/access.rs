@@ -106,7 +106,7 @@ async fn nobody_reaches_a_described_path_but_the_sign_in() {
     make_token(hub.address, "", "admin", "admin").await;
     let mut asked = 0;
     for (path, methods) in description["paths"].as_object().unwrap() {
-        let path = path.replace('{', "").replace('}', "");
+        let path = path.replace(['{', '}'], "");
         for method in methods.as_object().unwrap().keys() {
             let answer = ask(hub.address, &method.to_uppercase(), &path, "", "{}").await;
             let expected = match (method.as_str(), path.as_str()) {

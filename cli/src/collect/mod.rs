@@ -50,7 +50,7 @@ async fn collect(options: &CollectOptions) -> anyhow::Result<ExitCode> {
             command
                 .args(attach_arguments(options, &seen))
                 .stdin(Stdio::null());
-            if let Some(token) = &options.token {
+            if let Some(token) = &options.access.token {
                 // Not an argument, which everyone on the host could read.
                 command.env("HEAPTIDE_TOKEN", token);
             }
@@ -118,6 +118,7 @@ fn attach_arguments(options: &CollectOptions, seen: &Seen) -> Vec<OsString> {
         arguments.push("--spool".into());
         arguments.push(spool.into());
     }
+    arguments.extend(options.access.arguments());
     arguments.extend(options.policy.arguments());
     arguments.push(seen.pid.to_string().into());
     arguments

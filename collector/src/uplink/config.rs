@@ -1,23 +1,36 @@
 //! Where the hub is, and how patient the collector is with it.
 
+use super::wire::TlsTrust;
+use std::fmt;
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::http::Uri;
 
 const PATH: &str = "/ws/collector";
-const DEFAULT_PORT: u16 = 80;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UplinkError {
-    #[error("{got:?} is not a hub's address: {why}; expected ws://HOST:PORT")]
+    #[error("{got:?} is not a hub's address: {why}; expected ws://HOST:PORT or wss://HOST:PORT")]
     Url { got: String, why: String },
+    #[error("can't speak TLS with the hub: {why}")]
+    Tls { why: String },
+}
+
+/// Where a hub listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubAddress {
+    pub host: String,
+    pub port: u16,
+    /// With TLS.
+    pub secure: bool,
+    /// Empty if none was given.
+    pub path: String,
 }
 
 #[derive(Debug, Clone)]
 pub struct UplinkConfig {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) path: String,
+    pub(super) address: HubAddress,
+    pub(super) trust: TlsTrust,
     pub token: Option<String>,
     /// Name and version for people, told to the hub.
     pub agent: String,
@@ -45,9 +58,9 @@ pub struct Timing {
     pub retry_max: Duration,
 }
 
-impl UplinkConfig {
-    /// `ws://host:port`, with `/ws/collector` added unless a path is given. `host:port` alone will do.
-    pub fn new(url: &str, token: Option<String>) -> Result<Self, UplinkError> {
+impl HubAddress {
+    /// `ws://host:port` or `wss://host:port`, also with `http` and `https`. `host:port` alone will do.
+    pub fn parse(url: &str) -> Result<Self, UplinkError> {
         let error = |why: &str| UplinkError::Url {
             got: url.chars().take(200).collect(),
             why: why.to_owned(),
@@ -58,15 +71,11 @@ impl UplinkConfig {
             format!("ws://{url}")
         };
         let uri: Uri = full.parse().map_err(|_| error("it can't be read"))?;
-        match uri.scheme_str() {
-            Some("ws" | "http") => {}
-            Some("wss" | "https") => {
-                return Err(error(
-                    "TLS is not built in, put a TLS proxy or a tunnel before it",
-                ));
-            }
+        let secure = match uri.scheme_str() {
+            Some("ws" | "http") => false,
+            Some("wss" | "https") => true,
             _ => return Err(error("its scheme is unknown")),
-        }
+        };
         if uri
             .authority()
             .is_some_and(|authority| authority.as_str().contains('@'))
@@ -83,14 +92,42 @@ impl UplinkConfig {
         if !port_text.is_empty() && uri.port_u16().is_none_or(|port| port == 0) {
             return Err(error("its port is not a number from 1 to 65535"));
         }
-        let path = match uri.path_and_query().map_or("", |path| path.as_str()) {
-            "" | "/" => PATH,
-            path => path,
-        };
         Ok(Self {
             host: host.to_owned(),
-            port: uri.port_u16().unwrap_or(DEFAULT_PORT),
-            path: path.to_owned(),
+            port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            secure,
+            path: match uri.path_and_query().map_or("", |path| path.as_str()) {
+                "/" => String::new(),
+                path => path.to_owned(),
+            },
+        })
+    }
+}
+
+/// Without the path.
+impl fmt::Display for HubAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
+    }
+}
+
+impl UplinkConfig {
+    /// See [`HubAddress::parse`]; `/ws/collector` is added unless a path is given.
+    pub fn new(url: &str, token: Option<String>) -> Result<Self, UplinkError> {
+        Self::with_trust(url, token, TlsTrust::default())
+    }
+
+    /// The same, for a `wss://` address with certificates of one's own.
+    pub fn with_trust(url: &str, token: Option<String>, trust: TlsTrust) -> Result<Self, UplinkError> {
+        let mut address = HubAddress::parse(url)?;
+        if address.path.is_empty() {
+            PATH.clone_into(&mut address.path);
+        }
+        trust.check(&address)?;
+        Ok(Self {
+            address,
+            trust,
             token,
             agent: concat!("heaptide ", env!("CARGO_PKG_VERSION")).to_owned(),
             timing: Timing::default(),
@@ -101,7 +138,7 @@ impl UplinkConfig {
 
     /// The address in full, for people.
     pub fn url(&self) -> String {
-        format!("ws://{}:{}{}", self.host, self.port, self.path)
+        format!("{}{}", self.address, self.address.path)
     }
 }
 
@@ -133,11 +170,16 @@ mod tests {
             ("http://hub.example", "ws://hub.example:80/ws/collector"),
             ("ws://[::1]:7070", "ws://[::1]:7070/ws/collector"),
             ("ws://hub:1/a/b?c=d", "ws://hub:1/a/b?c=d"),
+            ("wss://hub", "wss://hub:443/ws/collector"),
+            ("https://hub:7070/", "wss://hub:7070/ws/collector"),
         ] {
-            assert_eq!(
-                UplinkConfig::new(given, None).map(|config| config.url()),
-                Ok(expected.to_owned())
-            );
+            let address = HubAddress::parse(given).unwrap();
+            let path = if address.path.is_empty() {
+                PATH
+            } else {
+                &address.path
+            };
+            assert_eq!(format!("{address}{path}"), expected);
         }
         for (given, why) in [
             ("", "can't be read"),
@@ -146,7 +188,6 @@ mod tests {
             ("ws://hub:99999", "port"),
             ("ws://hub:0", "port"),
             ("ws://:7070", "no host"),
-            ("wss://hub:7070", "TLS"),
             ("ftp://hub:7070", "scheme"),
             ("ws://me:secret@hub:7070", "token"),
         ] {

@@ -1,12 +1,12 @@
 //! One WebSocket, written and read in the same step, so that neither waits for the other.
 
 use super::config::UplinkConfig;
+use super::wire::{self, Wire};
 use futures_util::{Sink, Stream};
 use heaptide_protocol::frame::MAX_FRAME_BYTES;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -17,7 +17,7 @@ const ENDED: &str = "ended";
 
 #[derive(Debug)]
 pub(super) struct Link {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn Wire>>,
     outgoing: Option<Message>,
     flushing: bool,
     close_sent: bool,
@@ -41,14 +41,7 @@ pub(super) enum Step {
 
 impl Link {
     pub(super) async fn open(config: &UplinkConfig) -> Result<Self, String> {
-        let host = config.host.trim_start_matches('[').trim_end_matches(']');
-        let stream = TcpStream::connect((host, config.port))
-            .await
-            .map_err(|error| format!("can't reach {}: {error}", config.url()))?;
-        // Frames are small and someone waits for them.
-        stream
-            .set_nodelay(true)
-            .map_err(|error| format!("can't set up the socket to {}: {error}", config.url()))?;
+        let stream = wire::dial(&config.address, &config.trust).await?;
         let limits = WebSocketConfig::default()
             .max_message_size(Some(MAX_FRAME_BYTES))
             .max_frame_size(Some(MAX_FRAME_BYTES))

@@ -17,14 +17,16 @@ mod link;
 mod outbox;
 mod spool;
 mod upload;
+mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use clock::ClockOffset;
-pub use config::{Timing, UplinkConfig, UplinkError};
+pub use config::{HubAddress, Timing, UplinkConfig, UplinkError};
 pub use connection::{Action, Connection, Input, Moment};
 pub use driver::{Uplink, UplinkHandle};
 pub use event::{Outcome, UplinkEvent, UplinkStats};
 pub use spool::{Orphan, Recovery, Spool, SpoolError, SpoolHead, SpoolNotice};
 pub use upload::{OrphanFate, OrphanReport, upload_orphans};
+pub use wire::{TlsTrust, Wire, dial};

@@ -21,7 +21,7 @@ pub(super) fn connect(
     policy: &Policy,
     session: SessionId,
 ) -> Result<(Outgoing, Delivery), CollectorError> {
-    let (url, token, spool_root) = match destination {
+    let (url, token, trust, spool_root) = match destination {
         Destination::File {
             path,
             replace,
@@ -33,8 +33,9 @@ pub(super) fn connect(
         Destination::Hub {
             url,
             token,
+            trust,
             spool_root,
-        } => (url, token, spool_root),
+        } => (url, token, trust, spool_root),
     };
     let open = Open {
         signature: target.signature.clone(),
@@ -46,7 +47,7 @@ pub(super) fn connect(
     let head = SpoolHead { session, open };
     let spool = Spool::create(spool_root, head, policy.budget.spool_bytes)?;
     let spool = Arc::new(Mutex::new(spool));
-    let config = UplinkConfig::new(url, token.clone())?;
+    let config = UplinkConfig::with_trust(url, token.clone(), trust.clone())?;
     let (uplink, events) = Uplink::start(config, Arc::clone(&spool));
     Ok((
         Outgoing::new(session, Store::Spool(spool)),
@@ -61,12 +62,13 @@ pub(super) fn upload_orphans_of(
     let Destination::Hub {
         url,
         token,
+        trust,
         spool_root,
     } = destination
     else {
         return Ok(None);
     };
-    let uplink = UplinkConfig::new(url, token.clone())?;
+    let uplink = UplinkConfig::with_trust(url, token.clone(), trust.clone())?;
     let root = spool_root.clone();
     Ok(Some(tokio::spawn(async move {
         // A folder that can't be read is reported by this collector's own spool, which lies in it.

@@ -20,6 +20,7 @@ pub(crate) use control::GO_DEFAULT_RATE_BYTES;
 pub use recording::Recorded;
 pub use run::{Outcome, watch};
 
+use crate::uplink::TlsTrust;
 use heaptide_policy::Policy;
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::Pulse;
@@ -50,6 +51,8 @@ pub enum Destination {
     Hub {
         url: String,
         token: Option<String>,
+        /// For a `wss://` address.
+        trust: TlsTrust,
         /// Unacknowledged frames are kept below this directory.
         spool_root: PathBuf,
     },

@@ -68,6 +68,7 @@ fn a_policy_turns_classes_on_and_off() {
         destination: Destination::Hub {
             url: format!("ws://{address}"),
             token: None,
+            trust: Default::default(),
             spool_root: dir.path().join("spool"),
         },
         policy: Policy {

@@ -103,6 +103,7 @@ async fn watch_once(object: &'static [u8], pid: u32, folder: &Path) -> (Outcome,
         destination: Destination::Hub {
             url: hub_url,
             token: None,
+            trust: Default::default(),
             spool_root: folder.join("spool"),
         },
         policy,

@@ -17,7 +17,8 @@ use axum::response::IntoResponse as _;
 use std::sync::Arc;
 
 /// Routes that need nobody. Files of the console have no route and need nobody either.
-const PUBLIC: [&str; 3] = ["/healthz", "/readyz", "/api/v1/sign-in"];
+const PUBLIC: [&str; 3] = ["/healthz", "/readyz", SIGN_IN];
+const SIGN_IN: &str = "/api/v1/sign-in";
 const SOCKETS: [&str; 2] = ["/ws/collector", "/ws/console"];
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; \
@@ -72,10 +73,10 @@ async fn answer(hub: &Arc<Hub>, route: Option<&str>, mut request: Request, next:
         .ip()
         .is_loopback()
         .then_some(hub.config.allowed_hosts.as_slice());
-    if let Verdict::Denied(why) = check_host(request.headers(), names) {
-        if !is_probe {
-            return sentence(StatusCode::FORBIDDEN, why + "\n");
-        }
+    if let Verdict::Denied(why) = check_host(request.headers(), names)
+        && !is_probe
+    {
+        return sentence(StatusCode::FORBIDDEN, why + "\n");
     }
     let Some(visitor) = request.extensions().get::<Visitor>().cloned() else {
         return sentence(
@@ -96,24 +97,28 @@ async fn answer(hub: &Arc<Hub>, route: Option<&str>, mut request: Request, next:
         if let Some(left) = hub.access.locked_out(&visitor).filter(|_| identity.is_none()) {
             return Problem::wait(left).into_response();
         }
-        if !is_socket {
-            if let Verdict::Denied(why) = same_origin(hub, &request, identity.as_ref()) {
-                return Problem::forbidden(why).into_response();
-            }
+        if !is_socket && let Verdict::Denied(why) = same_origin(hub, &request, identity.as_ref()) {
+            return Problem::forbidden(why).into_response();
         }
         // Many collectors behind one address come back at once after a restart; each has one connection.
-        if route != "/ws/collector" {
-            if let Err(left) = hub.access.take_turn(&visitor, identity.as_ref()) {
-                hub.stats.requests_limited.add(1);
-                return Problem::wait(left).into_response();
-            }
+        if route != "/ws/collector"
+            && let Err(left) = hub.access.take_turn(&visitor, identity.as_ref())
+        {
+            hub.stats.requests_limited.add(1);
+            return Problem::wait(left).into_response();
         }
         if let Some(identity) = identity {
             request.extensions_mut().insert::<Caller>(identity.caller.clone());
             request.extensions_mut().insert(identity);
         }
     }
-    next.run(request).await
+    if route != Some(SIGN_IN) {
+        return next.run(request).await;
+    }
+    // Whoever is not known yet can't keep the hub waiting for a body.
+    let limit = hub.config.limits.handshake;
+    let answered = tokio::time::timeout(limit, next.run(request)).await;
+    answered.unwrap_or_else(|_| sentence(StatusCode::REQUEST_TIMEOUT, "The request took too long.\n"))
 }
 
 /// Whoever the headers or the connection say it is. Wrong headers are an answer of their own.

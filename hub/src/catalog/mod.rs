@@ -64,6 +64,10 @@ impl Catalog {
         })
     }
 
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "what is kept in memory as well is listed once")
+    )]
     pub(crate) fn get<E: Entry>(&self, key: &str) -> Result<Option<E>, CatalogError> {
         let transaction = self.database.begin_read().map_err(failed)?;
         let table = match transaction.open_table(table::<E>()) {

@@ -22,7 +22,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -127,6 +129,7 @@ pub async fn patient<F: IntoFuture>(future: F) -> F::Output {
         .expect("the hub said nothing for a minute")
 }
 
+#[derive(Debug)]
 pub struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
@@ -142,6 +145,11 @@ pub enum Seen {
 impl Client {
     /// Opens the WebSocket without saying Hello.
     pub async fn open_socket(address: SocketAddr, role: Role) -> Self {
+        Self::try_open(address, role).await.unwrap()
+    }
+
+    /// The same; or the status of the answer.
+    pub async fn try_open(address: SocketAddr, role: Role) -> Result<Self, u16> {
         let path = match role {
             Role::Collector => "collector",
             Role::Console => "console",
@@ -151,8 +159,21 @@ impl Client {
             let origin = format!("http://{address}").parse().unwrap();
             request.headers_mut().insert("origin", origin);
         }
-        let (socket, _) = patient(tokio_tungstenite::connect_async(request)).await.unwrap();
-        Self { socket }
+        Self::request(request).await
+    }
+
+    pub async fn request(request: Request) -> Result<Self, u16> {
+        match patient(tokio_tungstenite::connect_async(request)).await {
+            Ok((socket, _)) => Ok(Self { socket }),
+            Err(Error::Http(answer)) => Err(answer.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The first session list, behind the Welcome.
+    pub async fn after_welcome(&mut self) -> Sessions {
+        let _: Welcome = self.expect(FrameKind::Welcome).await;
+        self.expect(FrameKind::Sessions).await
     }
 
     pub async fn connect(address: SocketAddr, role: Role) -> Self {

@@ -5,6 +5,7 @@ mod machine;
 mod resume;
 mod scripted;
 mod spool;
+mod tls;
 mod trouble;
 mod world;
 

@@ -1,0 +1,123 @@
+//! A running hub's HTTP API, asked from the command line.
+
+use crate::args::AccessOptions;
+use anyhow::{Context as _, bail};
+use heaptide_collector::uplink::{HubAddress, TlsTrust, dial};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// More than any answer that is read whole.
+const MAX_BODY_BYTES: usize = 64 << 20;
+
+#[derive(Debug)]
+pub(crate) struct Api {
+    address: HubAddress,
+    token: Option<String>,
+    trust: TlsTrust,
+}
+
+impl Api {
+    pub(crate) fn new(url: &str, access: &AccessOptions) -> anyhow::Result<Self> {
+        Ok(Self {
+            address: HubAddress::parse(url)?,
+            token: access.token.clone(),
+            trust: access.trust(),
+        })
+    }
+
+    /// Asks and waits. An answer that says no becomes an error with the hub's own words.
+    pub(crate) fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (status, text) = runtime.block_on(async {
+            tokio::time::timeout(PATIENCE, self.exchange(method, path, body))
+                .await
+                .with_context(|| format!("{} did not answer within {} s", self.address, PATIENCE.as_secs()))?
+        })?;
+        let value: Option<Value> = serde_json::from_slice(&text).ok();
+        if status.is_success() {
+            return Ok(value.unwrap_or_default());
+        }
+        let told = value.as_ref().and_then(|value| value["error"].as_str());
+        match told {
+            Some(told) => bail!("the hub says no ({}): {told}", status.as_u16()),
+            None => bail!(
+                "{} answered HTTP {}: {}",
+                self.address,
+                status.as_u16(),
+                String::from_utf8_lossy(&text).trim()
+            ),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let wire = dial(&self.address, &self.trust)
+            .await
+            .map_err(anyhow::Error::msg)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(wire)).await?;
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", format!("{}:{}", self.address.host, self.address.port));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let bytes = match body {
+            None => Bytes::new(),
+            Some(body) => {
+                request = request.header("content-type", "application/json");
+                serde_json::to_vec(body)?.into()
+            }
+        };
+        let answer = sender.send_request(request.body(Full::new(bytes))?).await?;
+        let status = answer.status();
+        let text = Limited::new(answer.into_body(), MAX_BODY_BYTES)
+            .collect()
+            .await
+            .map_err(anyhow::Error::from_boxed)?
+            .to_bytes();
+        connection.abort();
+        Ok((status, text))
+    }
+}
+
+/// Text as a part of a path or query.
+pub(crate) fn escaped(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_in_a_query_is_one_value() {
+        for (text, expected) in [
+            ("left us", "left%20us"),
+            ("a&b=c/d", "a%26b%3Dc%2Fd"),
+            ("\u{e4}", "%C3%A4"),
+            ("A-z_0.9~", "A-z_0.9~"),
+        ] {
+            assert_eq!(escaped(text), expected);
+        }
+    }
+}

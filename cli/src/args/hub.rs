@@ -1,0 +1,151 @@
+//! What can be said to `heaptide hub`.
+
+use super::AccessOptions;
+use clap::{Args as ClapArgs, Subcommand};
+use heaptide_hub::Role;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct HubOptions {
+    #[command(subcommand)]
+    pub(crate) command: Option<HubCommand>,
+    /// Address to listen on; port 0 takes any free one
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// Where sessions are kept
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Listen on an address that others can reach although the hub asks nobody who they are
+    #[arg(long)]
+    pub(crate) insecure_allow_remote: bool,
+    /// Ask for a token also while none exists
+    #[arg(long)]
+    pub(crate) require_token: bool,
+    /// Speak TLS with this certificate, in PEM with those that lead to its authority; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Let collectors in that have a certificate of one of these authorities, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// Another host name under which browsers may ask
+    #[arg(long = "allow-host", value_name = "NAME")]
+    pub(crate) allowed_hosts: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HubCommand {
+    /// Create, list and revoke the tokens that let people and collectors in
+    ///
+    /// On a data folder that no hub is using, or with --hub and an admin's --token on a running one.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it, this once
+    Create(CreateOptions),
+    /// Tell which tokens there are, without their secrets
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: TokenPlace,
+    },
+    /// End a token, and what it has opened
+    Revoke {
+        /// The middle part of the token, as `list` tells it
+        id: String,
+        /// The reason, for the audit log
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+        why: String,
+        #[command(flatten)]
+        place: TokenPlace,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CreateOptions {
+    /// Whose it is, or what it is for
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// What it allows: viewer looks, tuner also changes what is sampled, admin also gives access, collector sends
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Role,
+    /// How long it holds, as 30d, 12h, 45m or 90s; without it until it is revoked
+    #[arg(long, value_name = "TIME", value_parser = length)]
+    pub(crate) expires: Option<Duration>,
+    /// The reason, for the audit log
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(crate) why: String,
+    /// Print JSON, with the token in it
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: TokenPlace,
+}
+
+/// Whose tokens.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TokenPlace {
+    /// The data folder of a hub that is not running
+    #[arg(long, value_name = "DIR", conflicts_with = "hub")]
+    pub(crate) data: Option<PathBuf>,
+    /// A running hub, as http://HOST:PORT or https://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) hub: Option<String>,
+    #[command(flatten)]
+    pub(crate) access: AccessOptions,
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a number with a unit, as 30d, 12h, 45m or 90s".to_owned();
+    let unit = text.chars().next_back().ok_or_else(wrong)?;
+    let seconds: u64 = match unit {
+        'd' => 24 * 60 * 60,
+        'h' => 60 * 60,
+        'm' => 60,
+        's' => 1,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    number
+        .checked_mul(seconds)
+        .filter(|seconds| *seconds > 0)
+        .map(Duration::from_secs)
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths() {
+        for (text, seconds) in [
+            ("30d", Some(30 * 86_400)),
+            ("12h", Some(43_200)),
+            ("45m", Some(2_700)),
+            ("90s", Some(90)),
+            ("0d", None),
+            ("90", None),
+            ("d", None),
+            ("", None),
+            ("-1d", None),
+            ("1.5h", None),
+            ("99999999999999999999d", None),
+            ("9999999999999999999d", None),
+            ("3\u{e4}", None),
+        ] {
+            let got = length(text).ok().map(|length| length.as_secs());
+            assert_eq!(got, seconds, "{text:?}");
+        }
+    }
+}
