@@ -96,7 +96,7 @@ async fn frames_arrive_over_tls_by_token_or_by_certificate_and_not_otherwise() {
         let mut spool = Spool::create(&folder.join("spool"), head, MANY_BYTES).unwrap();
         spool.append(1, &data(number, 1)).unwrap();
         let spool = Arc::new(Mutex::new(spool));
-        let (uplink, mut events) = Uplink::start(config, Arc::clone(&spool));
+        let (_uplink, mut events) = Uplink::start(config, Arc::clone(&spool));
         let said = tokio::time::timeout(PATIENCE, async {
             loop {
                 match events.recv().await {
@@ -116,7 +116,7 @@ async fn frames_arrive_over_tls_by_token_or_by_certificate_and_not_otherwise() {
         match (said, expected) {
             (None, None) => {}
             (Some(said), Some(expected)) => {
-                assert!(said.contains(expected), "{url}: {said} lacks {expected:?}")
+                assert!(said.contains(expected), "{url}: {said} lacks {expected:?}");
             }
             (said, expected) => panic!("{url}, token {token:?}: {said:?} instead of {expected:?}"),
         }
