@@ -3,6 +3,7 @@
 use crate::args::{AttachOptions, PolicyOptions, RunOptions, WatchOptions};
 use crate::hub::{OwnHub, state_dir};
 use crate::{assets, sentences};
+use heaptide_collector::uplink::TlsTrust;
 use heaptide_collector::watch::{
     Destination, Outcome, StopRequest, TargetChoice, WatchConfig, WatchEvent, watch,
 };
@@ -57,7 +58,11 @@ fn start(options: &WatchOptions, target: TargetChoice, is_ours: bool) -> anyhow:
             Some(hub) => Some(hub.token.clone()),
             None => options.access.token.clone(),
         },
-        trust: options.access.trust(),
+        trust: match &own_hub {
+            // Those of the environment are for another hub.
+            Some(_) => TlsTrust::default(),
+            None => options.access.trust(),
+        },
         spool_root: options.spool.clone().map_or_else(|| state_dir("spool"), Ok)?,
     };
     let config = config(&options.policy, target, destination)?;

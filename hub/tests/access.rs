@@ -20,7 +20,7 @@ use std::time::Duration;
 const WRONG: &str = "this token opens nothing here";
 
 #[tokio::test]
-async fn what_each_role_may_do() {
+async fn invariant_9_each_role_may_do_what_it_is_for() {
     let folder = tempfile::tempdir().unwrap();
     let hub = start(folder.path()).await;
     let at = hub.address;
@@ -41,6 +41,7 @@ async fn what_each_role_may_do() {
         ("GET", "/api/v1/sign-in", [200, 200, 200, 200, 200]),
         ("GET", "/api/v1/me", [401, 200, 200, 200, 200]),
         ("POST", "/api/v1/sign-out", [401, 204, 204, 204, 204]),
+        ("GET", "/metrics", [401, 403, 200, 200, 200]),
         ("GET", "/api/v1/stats", [401, 403, 200, 200, 200]),
         ("GET", "/api/v1/sessions", [401, 403, 200, 200, 200]),
         ("GET", &report, [401, 403, 200, 200, 200]),
@@ -115,6 +116,16 @@ async fn nobody_reaches_a_described_path_but_the_sign_in() {
                 _ => 401,
             };
             assert_eq!(answer.status, expected, "{method} {path}: {answer:?}");
+            let policy = answer
+                .head
+                .lines()
+                .find(|line| line.starts_with("content-security-policy"));
+            let policy = policy.unwrap_or_else(|| panic!("{answer:?}"));
+            assert!(policy.contains("'wasm-unsafe-eval'"), "{policy}");
+            assert!(
+                !policy.replace("'wasm-unsafe-eval'", "").contains("unsafe"),
+                "{policy}"
+            );
             if expected == 401 {
                 assert!(answer.head.contains("www-authenticate: bearer"), "{answer:?}");
                 assert!(answer.body.contains("asks for a token"), "{answer:?}");
