@@ -10,7 +10,7 @@ use crate::store::Store;
 use crate::tls::Tls;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -24,6 +24,8 @@ pub(crate) struct Hub {
     pub(crate) tls: Option<Tls>,
     /// The real one, also if any free one was asked for.
     pub(crate) port: u16,
+    /// Files on their way in or out.
+    pub(crate) transfers: Arc<Semaphore>,
     /// The start time: another one tells peers that the hub was restarted.
     pub(crate) epoch: u64,
     /// Becomes true once, when the hub shuts down.

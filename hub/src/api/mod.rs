@@ -7,6 +7,7 @@ mod problem;
 mod sessions;
 mod sign_in;
 mod tokens;
+mod transfer;
 
 pub(crate) use problem::Problem;
 
@@ -40,9 +41,15 @@ pub(crate) fn router() -> Router<Arc<Hub>> {
     )
 }
 
+/// The end of a range that has none.
+fn ever() -> u64 {
+    u64::MAX
+}
+
 fn described() -> (Router<Arc<Hub>>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Api::openapi())
         .merge(sessions::routes())
+        .merge(transfer::routes())
         .merge(audit::routes())
         .merge(sign_in::routes())
         .merge(tokens::routes())

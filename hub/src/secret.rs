@@ -1,0 +1,50 @@
+//! Random bits from the operating system, what is kept of a secret, and comparing without telling.
+
+use sha2::{Digest as _, Sha256};
+use std::hint::black_box;
+use std::io::Read as _;
+
+/// What is kept of a secret of 128 random bits: nobody finds those from it by trying.
+pub(crate) type Hash = [u8; 32];
+
+pub(crate) fn random() -> Result<[u8; 16], String> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .map_err(|error| format!("can't read /dev/urandom: {error}"))?;
+    Ok(bytes)
+}
+
+pub(crate) fn hash(text: &str) -> Hash {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// In the same time whether and wherever they differ.
+pub(crate) fn is_same(one: &Hash, other: &Hash) -> bool {
+    let different = one
+        .iter()
+        .zip(other)
+        .fold(0, |all, (a, b)| black_box(all | (a ^ b)));
+    different == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_different_bit_is_a_difference() {
+        let hash = hash("a");
+        assert!(is_same(&hash, &hash.clone()));
+        for bit in 0..256 {
+            let mut other = hash;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!is_same(&hash, &other), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn two_random_ones_differ() {
+        assert_ne!(random().unwrap(), random().unwrap());
+    }
+}
