@@ -13,6 +13,7 @@
 //! Left out so far: retention; coarser levels; share links.
 
 mod access;
+mod annotations;
 mod api;
 mod assets;
 mod catalog;

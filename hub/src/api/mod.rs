@@ -2,6 +2,7 @@
 //!
 //! A file per kind of thing, each with its `routes()`. Every handler takes the [`Caller`] and asks whether it may.
 
+mod annotations;
 mod audit;
 mod problem;
 mod sessions;
@@ -50,6 +51,7 @@ fn described() -> (Router<Arc<Hub>>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Api::openapi())
         .merge(sessions::routes())
         .merge(transfer::routes())
+        .merge(annotations::routes())
         .merge(audit::routes())
         .merge(sign_in::routes())
         .merge(tokens::routes())
