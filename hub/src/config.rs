@@ -71,6 +71,11 @@ pub struct Limits {
     pub reported_sessions: usize,
     /// The longest recording that is taken in as a session.
     pub import_bytes: u64,
+    /// Share links that are open.
+    pub links: usize,
+    /// The copy of one frozen link, and of all.
+    pub frozen_bytes: u64,
+    pub all_frozen_bytes: u64,
     /// Files on their way in or out at once.
     pub transfers: usize,
     /// Shortest time between two session lists.
@@ -129,6 +134,9 @@ impl Default for Limits {
             tail_bytes: 1 << 20,
             reported_sessions: 4,
             import_bytes: 4 << 30,
+            links: 1_000,
+            frozen_bytes: 512 << 20,
+            all_frozen_bytes: 8 << 30,
             transfers: 4,
             fleet_interval: Duration::from_millis(500),
             tokens: 4096,

@@ -4,6 +4,7 @@ use crate::access::Access;
 use crate::catalog::Catalog;
 use crate::config::HubConfig;
 use crate::fleet::Fleet;
+use crate::links::Links;
 use crate::reports::Reports;
 use crate::stats::Stats;
 use crate::store::Store;
@@ -24,6 +25,7 @@ pub(crate) struct Hub {
     pub(crate) tls: Option<Tls>,
     /// The real one, also if any free one was asked for.
     pub(crate) port: u16,
+    pub(crate) links: Links,
     /// Files on their way in or out.
     pub(crate) transfers: Arc<Semaphore>,
     /// The start time: another one tells peers that the hub was restarted.

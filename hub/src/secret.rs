@@ -1,17 +1,14 @@
 //! Random bits from the operating system, what is kept of a secret, and comparing without telling.
 
 use sha2::{Digest as _, Sha256};
-use std::hint::black_box;
-use std::io::Read as _;
+use subtle::ConstantTimeEq as _;
 
 /// What is kept of a secret of 128 random bits: nobody finds those from it by trying.
 pub(crate) type Hash = [u8; 32];
 
 pub(crate) fn random() -> Result<[u8; 16], String> {
     let mut bytes = [0; 16];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut source| source.read_exact(&mut bytes))
-        .map_err(|error| format!("can't read /dev/urandom: {error}"))?;
+    getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random bits: {error}"))?;
     Ok(bytes)
 }
 
@@ -21,11 +18,7 @@ pub(crate) fn hash(text: &str) -> Hash {
 
 /// In the same time whether and wherever they differ.
 pub(crate) fn is_same(one: &Hash, other: &Hash) -> bool {
-    let different = one
-        .iter()
-        .zip(other)
-        .fold(0, |all, (a, b)| black_box(all | (a ^ b)));
-    different == 0
+    one.ct_eq(other).into()
 }
 
 #[cfg(test)]

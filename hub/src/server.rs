@@ -7,6 +7,7 @@ use crate::error::HubError;
 use crate::fleet::{self, Fleet};
 use crate::http;
 use crate::hub::{Hub as Shared, Place};
+use crate::links::{self, Links};
 use crate::reports::Reports;
 use crate::stats::{Stats, StatsSnapshot};
 use crate::store::{Found, Store};
@@ -57,7 +58,7 @@ impl Hub {
         raise_file_limit(&config);
         let tls = config.tls.clone().map(Tls::open).transpose()?;
         let stats = Arc::new(Stats::default());
-        let (store, found, catalog, access) = open_data(&config, &stats).await?;
+        let (store, found, catalog, access, links) = open_data(&config, &stats).await?;
         if !address.ip().is_loopback() && access.is_open() && !config.allow_remote {
             return Err(HubError::NoAccessControl { address });
         }
@@ -80,6 +81,7 @@ impl Hub {
             access,
             tls,
             port: address.port(),
+            links,
             epoch: crate::clock::unix_ns(),
             closing: watch::Sender::new(false),
             numbers: AtomicU64::new(0),
@@ -129,6 +131,7 @@ impl Hub {
         let router = http::router(&shared);
         let beside = [
             tokio::spawn(fleet::keep_list(Arc::clone(&shared))),
+            tokio::spawn(links::sweep(Arc::clone(&shared))),
             tokio::spawn(save_uses(Arc::clone(&shared))),
             tokio::spawn(tls::follow_files(Arc::clone(&shared))),
         ];
@@ -165,7 +168,7 @@ impl Hub {
 async fn open_data(
     config: &HubConfig,
     stats: &Arc<Stats>,
-) -> Result<(Store, Found, Catalog, Access), HubError> {
+) -> Result<(Store, Found, Catalog, Access, Links), HubError> {
     let (data_dir, limits, log) = (config.data_dir.clone(), config.limits, config.log.clone());
     let (require_token, stats) = (config.require_token, Arc::clone(stats));
     let opened = tokio::task::spawn_blocking(move || {
@@ -175,7 +178,8 @@ async fn open_data(
         };
         let catalog = Catalog::open(&data_dir).map_err(failed)?;
         let access = Access::open(&catalog, require_token, &limits, stats).map_err(failed)?;
-        Ok((store, found, catalog, access))
+        let links = Links::load(&catalog, &data_dir).map_err(failed)?;
+        Ok((store, found, catalog, access, links))
     });
     opened.await.unwrap_or_else(|failed| {
         Err(HubError::DataDir {

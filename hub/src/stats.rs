@@ -70,6 +70,8 @@ counters! {
     cut_bytes,
     /// Session lists that did not hold every session because a frame is bounded.
     session_lists_shortened,
+    /// Secrets of links that opened nothing.
+    links_not_found,
     /// Recordings that became sessions.
     sessions_imported,
     /// Answers to questions for a table.

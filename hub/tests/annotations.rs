@@ -24,13 +24,26 @@ async fn annotations_are_kept_changed_and_deleted() {
     let path = format!("/api/v1/sessions/{id}/annotations");
     let words = |text: &str| json!({ "from_ns": 5, "to_ns": 9, "text": text });
     let (status, first) = call_json(address, "POST", &path, &words("a leak?")).await;
-    assert_eq!((status, &first["author"], &first["revision"]), (201, &json!("local"), &json!(1)));
+    assert_eq!(
+        (status, &first["author"], &first["revision"]),
+        (201, &json!("local"), &json!(1))
+    );
     let own = format!("{path}/{}", first["id"]);
     let cases: [(&str, String, Value, u16); 9] = [
-        ("POST", path.clone(), json!({ "from_ns": 9, "to_ns": 5, "text": "x" }), 400),
+        (
+            "POST",
+            path.clone(),
+            json!({ "from_ns": 9, "to_ns": 5, "text": "x" }),
+            400,
+        ),
         ("POST", path.clone(), words(""), 400),
         ("POST", path.clone(), json!({ "from_ns": 9 }), 400),
-        ("POST", format!("/api/v1/sessions/{}/annotations", session(2)), words("x"), 404),
+        (
+            "POST",
+            format!("/api/v1/sessions/{}/annotations", session(2)),
+            words("x"),
+            404,
+        ),
         ("PUT", format!("{own}?revision=1"), words("yes, a leak"), 200),
         ("PUT", format!("{own}?revision=1"), words("no leak"), 409),
         ("PUT", own.clone(), words("no leak"), 400),
@@ -43,7 +56,10 @@ async fn annotations_are_kept_changed_and_deleted() {
     }
     let (_, list) = call_json(address, "GET", &path, &Value::Null).await;
     assert_eq!(list.as_array().unwrap().len(), 1);
-    assert_eq!((&list[0]["text"], &list[0]["revision"]), (&json!("yes, a leak"), &json!(2)));
+    assert_eq!(
+        (&list[0]["text"], &list[0]["revision"]),
+        (&json!("yes, a leak"), &json!(2))
+    );
     drop(collector);
     hub.stop().await;
     let hub = start(folder.path()).await;
@@ -52,7 +68,15 @@ async fn annotations_are_kept_changed_and_deleted() {
     let (_, list) = call_json(hub.address, "GET", &path, &Value::Null).await;
     assert_eq!(list, json!([]));
     let (_, audit) = call_json(hub.address, "GET", "/api/v1/audit", &Value::Null).await;
-    let what: Vec<_> = audit.as_array().unwrap().iter().map(|line| line["what"].as_str().unwrap()).collect();
-    assert_eq!(what, ["annotation deleted", "annotation changed", "annotation added"]);
+    let what: Vec<_> = audit
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line["what"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        what,
+        ["annotation deleted", "annotation changed", "annotation added"]
+    );
     hub.stop().await;
 }

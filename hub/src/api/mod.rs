@@ -4,6 +4,7 @@
 
 mod annotations;
 mod audit;
+mod links;
 mod problem;
 mod sessions;
 mod sign_in;
@@ -52,6 +53,7 @@ fn described() -> (Router<Arc<Hub>>, utoipa::openapi::OpenApi) {
         .merge(sessions::routes())
         .merge(transfer::routes())
         .merge(annotations::routes())
+        .merge(links::routes())
         .merge(audit::routes())
         .merge(sign_in::routes())
         .merge(tokens::routes())

@@ -148,7 +148,7 @@ async fn report(
         filter: parameters.filter,
         limit: parameters.limit,
     };
-    let told = reports::compute(&hub, found, query)
+    let told = reports::of_session(&hub, found, query)
         .await
         .map_err(Problem::unavailable)?;
     Ok(Json(told.report))

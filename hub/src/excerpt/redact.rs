@@ -139,6 +139,11 @@ impl Redactor {
         };
     }
 
+    /// The name of somebody who said something.
+    pub(crate) fn person(&self, name: &str) -> String {
+        self.placeholder("person", name)
+    }
+
     /// A sentence, or the name of a mapping.
     pub(crate) fn text(&self, text: &str) -> String {
         let mut out = replaced(text, &self.words);

@@ -8,8 +8,9 @@ use super::redact::Redactor;
 use crate::store::replay::Item;
 use bytes::Bytes;
 use heaptide_protocol::control::{Missed, MissedReason};
+use heaptide_protocol::frame::encode;
 use heaptide_protocol::report::Window;
-use heaptide_protocol::section::{RawSection, SectionWriter, Sections};
+use heaptide_protocol::section::{SectionWriter, Sections};
 use heaptide_protocol::{Envelope, Frame, ProtocolError, SessionId};
 
 /// A frame of names is made when so much has come together.
@@ -93,7 +94,6 @@ impl Rewriter {
                 let understood = take_in(
                     carry,
                     &frame,
-                    self.redactor.as_ref(),
                     self.window.from_ns,
                     &mut self.before,
                     &mut self.scratch,
@@ -161,6 +161,7 @@ impl Rewriter {
         self.push_made(first_ns, last_ns, &payload, out)
     }
 
+    /// Every frame that is made here passes here, and so loses its names.
     fn push_made(
         &mut self,
         first_ns: u64,
@@ -169,8 +170,14 @@ impl Rewriter {
         out: &mut Vec<Item>,
     ) -> Result<(), String> {
         let envelope = Envelope::data(self.session, self.next_seq, first_ns, last_ns);
-        let bytes = heaptide_protocol::frame::encode(envelope, payload)
-            .map_err(|error| format!("what was before this range does not fit into a frame: {error}"))?;
+        let made = match &self.redactor {
+            None => encode(envelope, payload),
+            Some(redactor) => {
+                without_names(redactor, payload).and_then(|(payload, _)| encode(envelope, &payload))
+            }
+        };
+        let bytes =
+            made.map_err(|error| format!("what was before this range does not fit into a frame: {error}"))?;
         self.next_seq += 1;
         out.push(Item::Frame(bytes.into()));
         Ok(())
@@ -215,7 +222,6 @@ impl Rewriter {
 fn take_in(
     carry: &mut Carry,
     frame: &Frame<'_>,
-    redactor: Option<&Redactor>,
     from_ns: u64,
     before: &mut SectionWriter,
     scratch: &mut Vec<u8>,
@@ -228,19 +234,7 @@ fn take_in(
         let Some(told) = carry.take(section, from_ns)? else {
             continue;
         };
-        let pushed = match redactor {
-            None => before.push(&told).map(|()| true),
-            Some(redactor) => {
-                let mut alone = SectionWriter::default();
-                alone.push(&told).and_then(|()| {
-                    let bytes = alone.take();
-                    match Sections::new(&bytes).next_raw() {
-                        Some(Ok(raw)) => redactor.section(raw, before),
-                        _ => Ok(false),
-                    }
-                })
-            }
-        };
+        let pushed = before.push(&told);
         if pushed.is_err() {
             return Ok(false);
         }
@@ -255,15 +249,21 @@ fn redacted(
     envelope: &Envelope,
     scratch: &mut Vec<u8>,
 ) -> Result<Option<Vec<u8>>, ProtocolError> {
-    let mut sections = Sections::new(frame.raw(scratch)?);
+    let (payload, changed) = without_names(redactor, frame.raw(scratch)?)?;
+    if changed {
+        encode(*envelope, &payload).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// The payload, and whether it differs from what came.
+fn without_names(redactor: &Redactor, payload: &[u8]) -> Result<(Vec<u8>, bool), ProtocolError> {
+    let mut sections = Sections::new(payload);
     let mut writer = SectionWriter::default();
     let mut changed = false;
     while let Some(section) = sections.next_raw() {
-        let section: RawSection<'_> = section?;
-        changed |= redactor.section(section, &mut writer)?;
+        changed |= redactor.section(section?, &mut writer)?;
     }
-    if !changed {
-        return Ok(None);
-    }
-    heaptide_protocol::frame::encode(*envelope, &writer.take()).map(Some)
+    Ok((writer.take(), changed))
 }

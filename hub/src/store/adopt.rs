@@ -136,11 +136,6 @@ impl Filler {
         }
         Ok(())
     }
-
-    #[cfg(test)]
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
 }
 
 impl Drop for Filler {

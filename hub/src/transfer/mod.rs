@@ -3,4 +3,4 @@
 mod import;
 pub(crate) mod records;
 
-pub(crate) use import::{ImportError, Imported, Importer, take_in};
+pub(crate) use import::{ImportError, take_in};

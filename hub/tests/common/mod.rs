@@ -222,6 +222,34 @@ impl Client {
         self.expect(FrameKind::Sessions).await
     }
 
+    /// The socket at an address below the hub's, as a browser opens it; or the status that it got instead.
+    pub async fn try_path(address: SocketAddr, path: &str) -> Result<Self, u16> {
+        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        let origin = format!("http://{address}").parse().unwrap();
+        request.headers_mut().insert("origin", origin);
+        request
+            .headers_mut()
+            .insert("user-agent", "test browser".parse().unwrap());
+        match patient(tokio_tungstenite::connect_async(request)).await {
+            Ok((socket, _)) => Ok(Self { socket }),
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// The bearer of a link, after the handshake.
+    pub async fn bearer(address: SocketAddr, secret: &str) -> Self {
+        let mut client = Self::try_path(address, &format!("/ws/link/{secret}"))
+            .await
+            .unwrap();
+        let hello = hello(Role::Console);
+        client
+            .control(FrameKind::Hello, SessionId::default(), &hello)
+            .await;
+        let _: Welcome = client.expect(FrameKind::Welcome).await;
+        client
+    }
+
     pub async fn connect(address: SocketAddr, role: Role) -> Self {
         let mut client = Self::open_socket(address, role).await;
         client
