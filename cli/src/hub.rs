@@ -18,7 +18,19 @@ pub(crate) fn run(options: &HubOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn serve(options: &HubOptions) -> anyhow::Result<ExitCode> {
-    let mut config = HubConfig::new(options.listen, data_dir(options.data.clone())?);
+    // Gone with everything in it when the hub has ended.
+    let passing = if options.open.is_empty() {
+        None
+    } else {
+        let folder = tempfile::Builder::new().prefix("heaptide-").tempdir();
+        Some(folder.context("can't make a temporary folder for what the files hold")?)
+    };
+    let data = match &passing {
+        Some(folder) => folder.path().to_owned(),
+        None => data_dir(options.data.clone())?,
+    };
+    let mut config = HubConfig::new(options.listen, data);
+    config.open.clone_from(&options.open);
     config.allow_remote = options.insecure_allow_remote;
     config.require_token = options.require_token;
     if let (Some(cert), Some(key)) = (&options.tls_cert, &options.tls_key) {

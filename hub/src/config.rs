@@ -11,6 +11,8 @@ pub struct HubConfig {
     /// Port 0 takes any free one; [`Hub::address`](crate::Hub::address) tells which.
     pub listen: SocketAddr,
     pub data_dir: PathBuf,
+    /// Recordings to show from the start, as sessions of their own ids.
+    pub open: Vec<PathBuf>,
     pub assets: Assets,
     /// Listen on an address that others can reach although nobody is asked who they are.
     pub allow_remote: bool,
@@ -67,6 +69,15 @@ pub struct Limits {
     pub tail_bytes: usize,
     /// Sessions whose analysis is kept in memory for the next question about them.
     pub reported_sessions: usize,
+    /// The longest recording that is taken in as a session.
+    pub import_bytes: u64,
+    /// Share links that are open.
+    pub links: usize,
+    /// The copy of one frozen link, and of all.
+    pub frozen_bytes: u64,
+    pub all_frozen_bytes: u64,
+    /// Files on their way in or out at once.
+    pub transfers: usize,
     /// Shortest time between two session lists.
     pub fleet_interval: Duration,
     pub tokens: usize,
@@ -89,6 +100,7 @@ impl HubConfig {
         Self {
             listen,
             data_dir: data_dir.into(),
+            open: Vec::new(),
             assets: Assets::default(),
             allow_remote: false,
             require_token: false,
@@ -121,6 +133,11 @@ impl Default for Limits {
             slow_reader_frames: 4096,
             tail_bytes: 1 << 20,
             reported_sessions: 4,
+            import_bytes: 4 << 30,
+            links: 1_000,
+            frozen_bytes: 512 << 20,
+            all_frozen_bytes: 8 << 30,
+            transfers: 4,
             fleet_interval: Duration::from_millis(500),
             tokens: 4096,
             sign_ins: 1024,

@@ -199,7 +199,7 @@ impl Questions {
         };
         let (hub, sender) = (Arc::clone(&self.hub), self.to_sender.clone());
         tokio::spawn(async move {
-            let told = match reports::compute(&hub, session, query).await {
+            let told = match reports::of_session(&hub, session, query).await {
                 Ok(computed) => told(Ok(computed.report), computed.last_seq),
                 Err(why) => told(Err(why), 0),
             };

@@ -20,9 +20,21 @@ use crate::store::meta::Meta;
 pub(crate) struct Fleet {
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
     unreadable: HashSet<SessionId>,
+    /// Sessions that are being taken in from a file. Locked behind `sessions`.
+    incoming: Mutex<HashSet<SessionId>>,
     limit: usize,
     changed: Notify,
     list: watch::Sender<Bytes>,
+}
+
+/// Why a session can't be taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occupied {
+    /// The hub has it already.
+    Known,
+    Full {
+        count: usize,
+    },
 }
 
 impl Fleet {
@@ -34,6 +46,7 @@ impl Fleet {
         Self {
             sessions: Mutex::new(sessions),
             unreadable,
+            incoming: Mutex::default(),
             limit,
             changed: Notify::new(),
             list: watch::Sender::new(Bytes::new()),
@@ -55,6 +68,12 @@ impl Fleet {
             ));
         }
         let mut sessions = self.lock();
+        if self.incoming().contains(&id) {
+            return Err(Refusal::new(
+                RefuseCode::TooManySessions,
+                format!("session {id} is being taken in from a file: try again when that is done"),
+            ));
+        }
         let count = sessions.len();
         match sessions.entry(id) {
             Entry::Occupied(entry) => Ok((Arc::clone(entry.get()), false)),
@@ -69,6 +88,32 @@ impl Fleet {
                 Ok((Arc::clone(entry.insert(session)), true))
             }
         }
+    }
+
+    /// Keeps the place of a session that comes from a file, or says why it has none.
+    pub(crate) fn reserve(&self, id: SessionId) -> Result<(), Occupied> {
+        let sessions = self.lock();
+        let mut incoming = self.incoming();
+        if sessions.contains_key(&id) || self.unreadable.contains(&id) || incoming.contains(&id) {
+            return Err(Occupied::Known);
+        }
+        let count = sessions.len() + incoming.len();
+        if count >= self.limit {
+            return Err(Occupied::Full { count });
+        }
+        incoming.insert(id);
+        Ok(())
+    }
+
+    /// Fills a reserved place, or gives it back.
+    pub(crate) fn settle(&self, id: SessionId, session: Option<Arc<Session>>) {
+        let mut sessions = self.lock();
+        if let Some(session) = session {
+            sessions.insert(id, session);
+        }
+        self.incoming().remove(&id);
+        drop(sessions);
+        self.changed();
     }
 
     /// Takes back a session that came to nothing.
@@ -97,6 +142,10 @@ impl Fleet {
             (rank, Reverse(summary.signature.clock.unix_ns), summary.session)
         });
         summaries
+    }
+
+    fn incoming(&self) -> MutexGuard<'_, HashSet<SessionId>> {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Session>>> {

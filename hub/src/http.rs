@@ -4,7 +4,7 @@ use crate::access::{Identity, Visitor, guard};
 use crate::assets::sentence;
 use crate::hub::{Hub, Place};
 use crate::origin::{Verdict, check_origin};
-use crate::{api, collector, console, metrics};
+use crate::{api, collector, console, links, metrics};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
@@ -22,6 +22,7 @@ pub(crate) fn router(hub: &Arc<Hub>) -> Router {
         .route("/healthz", get(|| async { sentence(StatusCode::OK, "ok\n") }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics::metrics))
+        .merge(links::routes())
         .merge(api::router())
         .fallback(file)
         .layer(middleware::from_fn_with_state(Arc::clone(hub), guard))
@@ -70,14 +71,14 @@ async fn console_socket(
     }
 }
 
-fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+pub(crate) fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
     upgrade
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
         .read_buffer_size(32 << 10)
 }
 
-fn not_a_socket() -> Response<Body> {
+pub(crate) fn not_a_socket() -> Response<Body> {
     sentence(
         StatusCode::UPGRADE_REQUIRED,
         "Open this address as a WebSocket.\n",

@@ -4,13 +4,14 @@ use crate::access::Access;
 use crate::catalog::Catalog;
 use crate::config::HubConfig;
 use crate::fleet::Fleet;
+use crate::links::Links;
 use crate::reports::Reports;
 use crate::stats::Stats;
 use crate::store::Store;
 use crate::tls::Tls;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -24,6 +25,9 @@ pub(crate) struct Hub {
     pub(crate) tls: Option<Tls>,
     /// The real one, also if any free one was asked for.
     pub(crate) port: u16,
+    pub(crate) links: Links,
+    /// Files on their way in or out.
+    pub(crate) transfers: Arc<Semaphore>,
     /// The start time: another one tells peers that the hub was restarted.
     pub(crate) epoch: u64,
     /// Becomes true once, when the hub shuts down.

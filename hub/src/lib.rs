@@ -7,12 +7,13 @@
 //! - The ingest path looks at heads and envelopes only. It decodes no events. Reports, which need them, are
 //!   computed beside it, from what is stored.
 //! - Every queue and list has a bound in [`Limits`], and what a bound keeps out is counted.
-//!
+//! - Share links show one session to whoever has the address (`links`); they decode frames, beside the ingest path.
 //! - Whoever asks is somebody, with a role (`access`); only a hub at one person's machine asks nobody.
 //!
-//! Left out so far: retention; coarser levels; share links.
+//! Left out so far: retention; coarser levels.
 
 mod access;
+mod annotations;
 mod api;
 mod assets;
 mod catalog;
@@ -21,20 +22,24 @@ mod collector;
 mod config;
 mod console;
 mod error;
+mod excerpt;
 mod fleet;
 mod http;
 mod hub;
+mod links;
 mod log;
 mod metrics;
 mod origin;
 mod peer;
 mod policy;
 mod reports;
+mod secret;
 mod server;
 mod session;
 mod stats;
 mod store;
 mod tls;
+mod transfer;
 
 pub use access::{NewToken, Role, TokenFile, TokenFileError, TokenInfo};
 pub use assets::{Asset, Assets};

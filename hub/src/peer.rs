@@ -131,6 +131,28 @@ pub(crate) async fn greet(
     visitor: &Visitor,
     known: Option<Identity>,
 ) -> Result<Identity, Option<Refusal>> {
+    let hello = hello(socket, hub, role).await?;
+    let identity = match known {
+        Some(identity) => identity,
+        None => introduce(hub, visitor, hello.token.as_deref()).await?,
+    };
+    let needed = match role {
+        Role::Collector => access::Role::Collector,
+        Role::Console => access::Role::Viewer,
+    };
+    let may = identity.caller.may(needed);
+    may.map_err(|why| Refusal::new(RefuseCode::Forbidden, why))?;
+    welcome(socket, hub).await?;
+    Ok(identity)
+}
+
+/// The same for the bearer of a link, whom the address has let in.
+pub(crate) async fn greet_bearer(socket: &mut WebSocket, hub: &Hub) -> Result<(), Option<Refusal>> {
+    hello(socket, hub, Role::Console).await?;
+    welcome(socket, hub).await
+}
+
+async fn hello(socket: &mut WebSocket, hub: &Hub, role: Role) -> Result<Hello, Option<Refusal>> {
     let who = who(role);
     let limit = hub.config.limits.handshake;
     let first = tokio::time::timeout(limit, next_message(socket, who))
@@ -163,24 +185,17 @@ pub(crate) async fn greet(
             ),
         )));
     }
-    let identity = match known {
-        Some(identity) => identity,
-        None => introduce(hub, visitor, hello.token.as_deref()).await?,
-    };
-    let needed = match role {
-        Role::Collector => access::Role::Collector,
-        Role::Console => access::Role::Viewer,
-    };
-    let may = identity.caller.may(needed);
-    may.map_err(|why| Refusal::new(RefuseCode::Forbidden, why))?;
+    Ok(hello)
+}
+
+async fn welcome(socket: &mut WebSocket, hub: &Hub) -> Result<(), Option<Refusal>> {
     let welcome = Welcome {
         agent: hub.config.agent.clone(),
         hub_epoch: hub.epoch,
         unix_ns: crate::clock::unix_ns(),
     };
     let welcome = control(FrameKind::Welcome, SessionId::default(), &welcome);
-    socket.send(Message::Binary(welcome)).await.map_err(|_| None)?;
-    Ok(identity)
+    socket.send(Message::Binary(welcome)).await.map_err(|_| None)
 }
 
 /// Who this is by what the first frame brings.

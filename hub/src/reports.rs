@@ -3,24 +3,26 @@
 //! Of the sessions that were asked about last, the analysis is kept and catches up with the store at each
 //! question. It is bounded by itself, and so is how many are kept and how many are at work at once.
 
+use crate::excerpt::{Feed, Pulled, Rewriter};
 use crate::hub::Hub;
-use crate::session::{Cursor, Next, Session};
-use crate::store::replay::{self, Item};
+use crate::session::Session;
+use crate::store::replay::Item;
+use heaptide_protocol::Frame;
 use heaptide_protocol::report::{Report, ReportQuery};
-use heaptide_protocol::{Frame, SessionId};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
-/// Read from disk at once.
-const CHUNK_BYTES: usize = 1 << 20;
 /// More rows than this are no table for a person, and too long for a frame.
 const MAX_ROWS: u32 = 1_000;
+
+/// What is asked about: a session's id, or that of a link, which shows less of it.
+pub(crate) type Key = [u8; 16];
 
 #[derive(Debug)]
 pub(crate) struct Reports {
     /// The one asked about last comes last.
-    kept: Mutex<VecDeque<(SessionId, Arc<Mutex<Kept>>)>>,
+    kept: Mutex<VecDeque<(Key, Arc<Mutex<Kept>>)>>,
     limit: usize,
     turns: Arc<Semaphore>,
 }
@@ -28,7 +30,8 @@ pub(crate) struct Reports {
 #[derive(Debug)]
 struct Kept {
     data: heaptide_analysis::Session,
-    cursor: Cursor,
+    /// Opened at the first question.
+    feed: Option<Feed>,
 }
 
 /// A report, and the last frame that is counted in.
@@ -49,15 +52,15 @@ impl Reports {
         }
     }
 
-    fn kept(&self, session: &Session) -> Arc<Mutex<Kept>> {
+    fn kept(&self, key: Key) -> Arc<Mutex<Kept>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = kept.iter().position(|(id, _)| *id == session.id);
+        let found = kept.iter().position(|(known, _)| *known == key);
         let entry = found.and_then(|at| kept.remove(at)).unwrap_or_else(|| {
             let fresh = Kept {
                 data: heaptide_analysis::Session::new(),
-                cursor: session.cursor_after(0),
+                feed: None,
             };
-            (session.id, Arc::new(Mutex::new(fresh)))
+            (key, Arc::new(Mutex::new(fresh)))
         });
         let data = Arc::clone(&entry.1);
         kept.push_back(entry);
@@ -68,18 +71,31 @@ impl Reports {
     }
 }
 
-/// Waits for its turn, reads what is new of the session, and computes.
-pub(crate) async fn compute(
+/// The same, of a whole session.
+pub(crate) async fn of_session(
     hub: &Arc<Hub>,
     session: Arc<Session>,
+    query: ReportQuery,
+) -> Result<Told, String> {
+    let for_feed = Arc::clone(hub);
+    let key = session.id.0;
+    let open = move || Ok(Feed::live(&for_feed, &session, Rewriter::whole(session.id)));
+    compute(hub, key, query, open).await
+}
+
+/// Waits for its turn, reads what is new of the session, and computes. `open` reads it from its first frame.
+pub(crate) async fn compute(
+    hub: &Arc<Hub>,
+    key: Key,
     mut query: ReportQuery,
+    open: impl FnOnce() -> Result<Feed, String> + Send + 'static,
 ) -> Result<Told, String> {
     let stopped = "the hub is shutting down";
     let turn = Arc::clone(&hub.reports.turns)
         .acquire_owned()
         .await
         .map_err(|_| stopped)?;
-    let kept = hub.reports.kept(&session);
+    let kept = hub.reports.kept(key);
     let hub = Arc::clone(hub);
     query.limit = query.limit.min(MAX_ROWS);
     let computed = tokio::task::spawn_blocking(move || {
@@ -88,7 +104,7 @@ pub(crate) async fn compute(
         let mut kept = kept
             .lock()
             .map_err(|_| "an earlier question about this session failed; restart the hub".to_owned())?;
-        kept.catch_up(&hub, &session)?;
+        kept.catch_up(&hub, open)?;
         hub.stats.reports_computed.add(1);
         query.window.to_ns = query.window.to_ns.min(kept.data.span().to_ns);
         Ok(Told {
@@ -101,30 +117,28 @@ pub(crate) async fn compute(
 
 impl Kept {
     /// Takes in everything durable. A damaged frame is counted by the analysis, which says so.
-    fn catch_up(&mut self, hub: &Hub, session: &Session) -> Result<(), String> {
+    fn catch_up(&mut self, hub: &Hub, open: impl FnOnce() -> Result<Feed, String>) -> Result<(), String> {
+        let mut feed = match self.feed.take() {
+            Some(feed) => feed,
+            None => open()?,
+        };
+        let caught_up = self.read(hub, &mut feed);
+        self.feed = Some(feed);
+        caught_up
+    }
+
+    fn read(&mut self, hub: &Hub, feed: &mut Feed) -> Result<(), String> {
         loop {
             if *hub.closing.borrow() {
                 return Err("the hub is shutting down".to_owned());
             }
-            match session.next(self.cursor) {
-                Next::CaughtUp { .. } => return Ok(()),
-                Next::Frames { frames, cursor } => {
-                    for frame in frames {
-                        self.apply(&frame);
-                    }
-                    self.cursor = cursor;
-                }
-                Next::Read(stretch) => {
-                    let folder = hub.store.folder(session.id);
-                    let chunk = replay::read(&folder, session.id, &stretch, self.cursor, CHUNK_BYTES)
-                        .map_err(|error| format!("can't read the stored frames: {error}"))?;
-                    for item in chunk.items {
-                        match item {
-                            Item::Frame(frame) => self.apply(&frame),
-                            Item::Missed(missed) => self.data.missed(missed.from_seq, missed.to_seq),
-                        }
-                    }
-                    self.cursor = chunk.cursor;
+            let Pulled::Items(items) = feed.pull()? else {
+                return Ok(());
+            };
+            for item in items {
+                match item {
+                    Item::Frame(frame) => self.apply(&frame),
+                    Item::Missed(missed) => self.data.missed(missed.from_seq, missed.to_seq),
                 }
             }
         }

@@ -7,16 +7,19 @@ use crate::error::HubError;
 use crate::fleet::{self, Fleet};
 use crate::http;
 use crate::hub::{Hub as Shared, Place};
+use crate::links::{self, Links};
 use crate::reports::Reports;
 use crate::stats::{Stats, StatsSnapshot};
 use crate::store::{Found, Store};
 use crate::tls::{self, Tls};
+use crate::transfer;
 use axum::Router;
 use axum::extract::Extension;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -30,6 +33,8 @@ const SAVE_USES: Duration = Duration::from_secs(60);
 /// After `accept` failed for want of file descriptors or memory.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 const MAX_HEADERS: usize = 64;
+/// Of a file that is opened at start, read at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// A hub that has its address and its data, and waits to be run.
 #[derive(Debug)]
@@ -53,7 +58,7 @@ impl Hub {
         raise_file_limit(&config);
         let tls = config.tls.clone().map(Tls::open).transpose()?;
         let stats = Arc::new(Stats::default());
-        let (store, found, catalog, access) = open_data(&config, &stats).await?;
+        let (store, found, catalog, access, links) = open_data(&config, &stats).await?;
         if !address.ip().is_loopback() && access.is_open() && !config.allow_remote {
             return Err(HubError::NoAccessControl { address });
         }
@@ -69,22 +74,34 @@ impl Hub {
         let shared = Shared {
             fleet: Fleet::new(found.sessions, found.unreadable, config.limits.sessions),
             reports: Reports::new(config.limits.reported_sessions),
+            transfers: Arc::new(Semaphore::new(config.limits.transfers)),
             stats,
             store,
             catalog,
             access,
             tls,
             port: address.port(),
+            links,
             epoch: crate::clock::unix_ns(),
             closing: watch::Sender::new(false),
             numbers: AtomicU64::new(0),
             config,
         };
+        let shared = Arc::new(shared);
+        let for_files = Arc::clone(&shared);
+        tokio::task::spawn_blocking(move || open_files(&for_files))
+            .await
+            .unwrap_or_else(|failed| {
+                Err(HubError::DataDir {
+                    path: shared.config.data_dir.clone(),
+                    source: io::Error::other(failed),
+                })
+            })?;
         tell_access(&shared);
         Ok(Self {
             listener,
             address,
-            shared: Arc::new(shared),
+            shared,
         })
     }
 
@@ -114,6 +131,7 @@ impl Hub {
         let router = http::router(&shared);
         let beside = [
             tokio::spawn(fleet::keep_list(Arc::clone(&shared))),
+            tokio::spawn(links::sweep(Arc::clone(&shared))),
             tokio::spawn(save_uses(Arc::clone(&shared))),
             tokio::spawn(tls::follow_files(Arc::clone(&shared))),
         ];
@@ -150,7 +168,7 @@ impl Hub {
 async fn open_data(
     config: &HubConfig,
     stats: &Arc<Stats>,
-) -> Result<(Store, Found, Catalog, Access), HubError> {
+) -> Result<(Store, Found, Catalog, Access, Links), HubError> {
     let (data_dir, limits, log) = (config.data_dir.clone(), config.limits, config.log.clone());
     let (require_token, stats) = (config.require_token, Arc::clone(stats));
     let opened = tokio::task::spawn_blocking(move || {
@@ -160,7 +178,8 @@ async fn open_data(
         };
         let catalog = Catalog::open(&data_dir).map_err(failed)?;
         let access = Access::open(&catalog, require_token, &limits, stats).map_err(failed)?;
-        Ok((store, found, catalog, access))
+        let links = Links::load(&catalog, &data_dir).map_err(failed)?;
+        Ok((store, found, catalog, access, links))
     });
     opened.await.unwrap_or_else(|failed| {
         Err(HubError::DataDir {
@@ -204,6 +223,28 @@ fn save_uses_now(hub: &Shared) {
     if let Err(error) = hub.access.tokens.save_uses(&hub.catalog) {
         hub.config.log.error(error.to_string());
     }
+}
+
+/// The recordings that the hub was told to show.
+fn open_files(shared: &Shared) -> Result<(), HubError> {
+    for path in &shared.config.open {
+        let failed = |why: String| HubError::Open {
+            path: path.clone(),
+            why,
+        };
+        let mut file = File::open(path).map_err(|error| failed(error.to_string()))?;
+        let imported = transfer::take_in(shared, None, || {
+            let mut piece = vec![0; PIECE_BYTES];
+            let length = file.read(&mut piece)?;
+            piece.truncate(length);
+            Ok((length > 0).then(|| piece.into()))
+        })
+        .map_err(|error| failed(error.to_string()))?;
+        for flaw in imported.flaws {
+            shared.config.log.info(format!("{}: {flaw}", path.display()));
+        }
+    }
+    Ok(())
 }
 
 async fn accept(listener: &TcpListener, shared: &Arc<Shared>, router: &Router, places: &Arc<Semaphore>) {

@@ -70,6 +70,10 @@ counters! {
     cut_bytes,
     /// Session lists that did not hold every session because a frame is bounded.
     session_lists_shortened,
+    /// Secrets of links that opened nothing.
+    links_not_found,
+    /// Recordings that became sessions.
+    sessions_imported,
     /// Answers to questions for a table.
     reports_computed,
     /// Tokens that opened nothing, those not looked at because their address was locked out included.

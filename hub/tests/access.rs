@@ -98,7 +98,7 @@ async fn invariant_9_each_role_may_do_what_it_is_for() {
 }
 
 #[tokio::test]
-async fn nobody_reaches_a_described_path_but_the_sign_in() {
+async fn nobody_reaches_a_described_path_but_the_sign_in_and_links() {
     let folder = tempfile::tempdir().unwrap();
     let hub = start(folder.path()).await;
     let description = ask(hub.address, "GET", "/api/v1/openapi.json", "", "")
@@ -113,6 +113,8 @@ async fn nobody_reaches_a_described_path_but_the_sign_in() {
             let expected = match (method.as_str(), path.as_str()) {
                 ("get", "/api/v1/sign-in") => 200,
                 ("post", "/api/v1/sign-in") => 400,
+                // Its secret is in the address, and this one is none.
+                ("get", "/api/v1/shared/secret") => 404,
                 _ => 401,
             };
             assert_eq!(answer.status, expected, "{method} {path}: {answer:?}");

@@ -86,7 +86,7 @@ async fn files_come_with_the_right_headers() {
         ),
         ("/index.html", "", 200, &["cache-control: no-cache"], &index),
         (
-            "/s/0123/flame?view=1",
+            "/s/0123456789abcdef0123456789abcdef/flame?view=1",
             "",
             200,
             &["content-type: text/html; charset=utf-8"],

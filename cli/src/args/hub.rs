@@ -18,6 +18,9 @@ pub(crate) struct HubOptions {
     /// Where sessions are kept
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Show these recordings, and keep nothing when it ends
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "data")]
+    pub(crate) open: Vec<PathBuf>,
     /// Listen on an address that others can reach although the hub asks nobody who they are
     #[arg(long)]
     pub(crate) insecure_allow_remote: bool,

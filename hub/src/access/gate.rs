@@ -256,6 +256,11 @@ impl Access {
         }
     }
 
+    /// Somebody came with the secret of a link that nobody was ever given.
+    pub(crate) fn link_guessed(&self, visitor: &Visitor) {
+        self.mistake(visitor, Instant::now());
+    }
+
     fn mistake(&self, visitor: &Visitor, now: Instant) -> Option<Duration> {
         let mut lockout = lock(&self.lockout);
         let before = lockout.forgotten();

@@ -17,7 +17,16 @@ use axum::response::IntoResponse as _;
 use std::sync::Arc;
 
 /// Routes that need nobody. Files of the console have no route and need nobody either.
-const PUBLIC: [&str; 3] = ["/healthz", "/readyz", SIGN_IN];
+const PUBLIC: [&str; 7] = [
+    "/healthz",
+    "/readyz",
+    SIGN_IN,
+    // The secret in the address of a link is all that its bearer needs.
+    "/s/{secret}",
+    "/s/{secret}/{*tab}",
+    "/api/v1/shared/{secret}",
+    "/ws/link/{secret}",
+];
 const SIGN_IN: &str = "/api/v1/sign-in";
 const SOCKETS: [&str; 2] = ["/ws/collector", "/ws/console"];
 

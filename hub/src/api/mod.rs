@@ -2,11 +2,14 @@
 //!
 //! A file per kind of thing, each with its `routes()`. Every handler takes the [`Caller`] and asks whether it may.
 
+mod annotations;
 mod audit;
+mod links;
 mod problem;
 mod sessions;
 mod sign_in;
 mod tokens;
+mod transfer;
 
 pub(crate) use problem::Problem;
 
@@ -40,9 +43,17 @@ pub(crate) fn router() -> Router<Arc<Hub>> {
     )
 }
 
+/// The end of a range that has none.
+fn ever() -> u64 {
+    u64::MAX
+}
+
 fn described() -> (Router<Arc<Hub>>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Api::openapi())
         .merge(sessions::routes())
+        .merge(transfer::routes())
+        .merge(annotations::routes())
+        .merge(links::routes())
         .merge(audit::routes())
         .merge(sign_in::routes())
         .merge(tokens::routes())

@@ -56,6 +56,10 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, sentence)
     }
 
+    pub(crate) fn too_large(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, sentence)
+    }
+
     pub(crate) fn unavailable(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, sentence)
     }

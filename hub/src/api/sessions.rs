@@ -4,6 +4,7 @@ use super::Problem;
 use crate::access::{Caller, Role};
 use crate::hub::Hub;
 use crate::reports;
+use crate::session::Session;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
@@ -67,7 +68,7 @@ struct ReportParameters {
     #[serde(default)]
     from_ns: u64,
     /// Without it, to the newest.
-    #[serde(default = "ever")]
+    #[serde(default = "super::ever")]
     to_ns: u64,
     /// Keeps rows whose stack or text contains this.
     #[serde(default)]
@@ -77,12 +78,21 @@ struct ReportParameters {
     limit: u32,
 }
 
-fn ever() -> u64 {
-    u64::MAX
-}
-
 fn a_page() -> u32 {
     200
+}
+
+/// The session that an address names.
+pub(super) fn find(hub: &Hub, session: &str) -> Result<Arc<Session>, Problem> {
+    session
+        .parse::<SessionId>()
+        .ok()
+        .and_then(|session| hub.fleet.get(session))
+        .ok_or_else(|| {
+            Problem::not_found(format!(
+                "there is no session {session}: /api/v1/sessions lists them"
+            ))
+        })
 }
 
 /// How much has come in, gone out and been left out since the hub started.
@@ -127,15 +137,7 @@ async fn report(
     parameters: Result<Query<ReportParameters>, QueryRejection>,
 ) -> Result<Json<Report>, Problem> {
     caller.may(Role::Viewer).map_err(Problem::forbidden)?;
-    let found = session
-        .parse::<SessionId>()
-        .ok()
-        .and_then(|session| hub.fleet.get(session))
-        .ok_or_else(|| {
-            Problem::not_found(format!(
-                "there is no session {session}: /api/v1/sessions lists them"
-            ))
-        })?;
+    let found = find(&hub, &session)?;
     let Query(parameters) = parameters.map_err(|wrong| Problem::bad_request(wrong.body_text()))?;
     let query = ReportQuery {
         kind: parameters.kind,
@@ -146,7 +148,7 @@ async fn report(
         filter: parameters.filter,
         limit: parameters.limit,
     };
-    let told = reports::compute(&hub, found, query)
+    let told = reports::of_session(&hub, found, query)
         .await
         .map_err(Problem::unavailable)?;
     Ok(Json(told.report))

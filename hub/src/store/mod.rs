@@ -3,6 +3,7 @@
 //! One thread writes everything ([`writer`]) and commits what has arrived from all sessions together;
 //! consoles read for themselves ([`replay`]). Payloads are never decoded here.
 
+pub(crate) mod adopt;
 mod health;
 pub(crate) mod index;
 pub(crate) mod meta;
@@ -76,6 +77,7 @@ impl Store {
             TryLockError::Error(source) => failed(source),
         })?;
         meta::sync_folder(data_dir).map_err(failed)?;
+        adopt::clear(data_dir).map_err(failed)?;
         let found = find(&sessions_dir, stats, log).map_err(failed)?;
         let health = Arc::new(Health::new(log.clone()));
         let (jobs, queue) = mpsc::channel();

@@ -6,6 +6,8 @@
     reason = "each test file includes this and uses its own part"
 )]
 
+pub mod story;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use heaptide_hub::{Hub, HubConfig, Log};
 use heaptide_policy::Policy;
@@ -113,10 +115,54 @@ pub async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
     .into_owned()
 }
 
+/// A request with a body; status and body of the answer. HTTP/1.0, so that the body comes in one piece.
+pub async fn call(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> (u16, Vec<u8>) {
+    let length = body.len();
+    let mut request =
+        format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n{headers}\r\n")
+            .into_bytes();
+    request.extend_from_slice(body);
+    let answer = raw_bytes(address, &request).await;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&answer[..end]);
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer[end + 4..].to_vec())
+}
+
+/// The same with JSON both ways.
+pub async fn call_json(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &serde_json::Value,
+) -> (u16, serde_json::Value) {
+    let headers = "Content-Type: application/json\r\n";
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let (status, answer) = call(address, method, path, headers, body.as_bytes()).await;
+    let answer = serde_json::from_slice(&answer)
+        .unwrap_or_else(|_| serde_json::Value::String(String::from_utf8_lossy(&answer).into_owned()));
+    (status, answer)
+}
+
 pub async fn raw(address: SocketAddr, request: &str) -> Vec<u8> {
+    raw_bytes(address, request.as_bytes()).await
+}
+
+pub async fn raw_bytes(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
+    // A hub that has read enough answers and closes.
+    let _ = stream.write_all(request).await;
     let mut answer = Vec::new();
     // A reset after the answer is as good as an end.
     let _ = patient(stream.read_to_end(&mut answer)).await;
@@ -174,6 +220,34 @@ impl Client {
     pub async fn after_welcome(&mut self) -> Sessions {
         let _: Welcome = self.expect(FrameKind::Welcome).await;
         self.expect(FrameKind::Sessions).await
+    }
+
+    /// The socket at an address below the hub's, as a browser opens it; or the status that it got instead.
+    pub async fn try_path(address: SocketAddr, path: &str) -> Result<Self, u16> {
+        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        let origin = format!("http://{address}").parse().unwrap();
+        request.headers_mut().insert("origin", origin);
+        request
+            .headers_mut()
+            .insert("user-agent", "test browser".parse().unwrap());
+        match patient(tokio_tungstenite::connect_async(request)).await {
+            Ok((socket, _)) => Ok(Self { socket }),
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// The bearer of a link, after the handshake.
+    pub async fn bearer(address: SocketAddr, secret: &str) -> Self {
+        let mut client = Self::try_path(address, &format!("/ws/link/{secret}"))
+            .await
+            .unwrap();
+        let hello = hello(Role::Console);
+        client
+            .control(FrameKind::Hello, SessionId::default(), &hello)
+            .await;
+        let _: Welcome = client.expect(FrameKind::Welcome).await;
+        client
     }
 
     pub async fn connect(address: SocketAddr, role: Role) -> Self {

@@ -192,14 +192,36 @@ pub fn encode(envelope: Envelope, payload: &[u8]) -> Result<Vec<u8>, ProtocolErr
         Some(bytes) => (Compression::Zstd, bytes.as_slice()),
         None => (Compression::None, payload),
     };
+    let envelope = Envelope {
+        compression,
+        raw_bytes: payload.len() as u32,
+        ..envelope
+    };
+    assemble(&envelope, body)
+}
+
+impl Frame<'_> {
+    /// The same payload under another session, number and time, without unpacking it.
+    pub fn readdressed(&self, envelope: Envelope) -> Result<Vec<u8>, ProtocolError> {
+        let envelope = Envelope {
+            compression: self.envelope.compression,
+            raw_bytes: self.envelope.raw_bytes,
+            ..envelope
+        };
+        assemble(&envelope, self.payload)
+    }
+}
+
+/// `body` is as `envelope.compression` says.
+fn assemble(envelope: &Envelope, body: &[u8]) -> Result<Vec<u8>, ProtocolError> {
     let wire = WireEnvelope {
         kind: envelope.kind as u8,
         session: envelope.session,
         seq: envelope.seq,
         first_ns: envelope.first_ns,
         span_ns: envelope.last_ns.saturating_sub(envelope.first_ns),
-        compression: compression as u8,
-        raw_bytes: payload.len() as u32,
+        compression: envelope.compression as u8,
+        raw_bytes: envelope.raw_bytes,
     };
     let mut out = Vec::with_capacity(HEAD_BYTES + 48 + body.len());
     out.extend_from_slice(&MAGIC);

@@ -130,6 +130,13 @@ impl SectionWriter {
         }
     }
 
+    /// A section whose body is encoded already.
+    pub fn push_raw(&mut self, kind: u8, body: &[u8]) {
+        self.out.push(kind);
+        varint::put(&mut self.out, body.len() as u64);
+        self.out.extend_from_slice(body);
+    }
+
     /// The payload so far; the writer starts anew.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)
@@ -145,9 +152,9 @@ impl SectionWriter {
     }
 
     fn finish(&mut self, kind: u8) {
-        self.out.push(kind);
-        varint::put(&mut self.out, self.body.len() as u64);
-        self.out.extend_from_slice(&self.body);
+        let body = std::mem::take(&mut self.body);
+        self.push_raw(kind, &body);
+        self.body = body;
     }
 }
 
@@ -166,11 +173,35 @@ impl<'a> Sections<'a> {
         }
     }
 
-    fn read(&mut self) -> Result<Section, ProtocolError> {
+    fn read(&mut self) -> Result<RawSection<'a>, ProtocolError> {
         let kind = self.reader.byte()?;
         let length = self.reader.count(1)?;
         let body = self.reader.take(length)?;
-        Ok(match kind {
+        Ok(RawSection { kind, body })
+    }
+
+    /// The next section with its body as it is.
+    pub fn next_raw(&mut self) -> Option<Result<RawSection<'a>, ProtocolError>> {
+        if self.failed || self.reader.remaining() == 0 {
+            return None;
+        }
+        let section = self.read();
+        self.failed = section.is_err();
+        Some(section)
+    }
+}
+
+/// A section that was not decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawSection<'a> {
+    pub kind: u8,
+    pub body: &'a [u8],
+}
+
+impl RawSection<'_> {
+    pub fn decode(&self) -> Result<Section, ProtocolError> {
+        let body = self.body;
+        Ok(match self.kind {
             1 => Section::Start(from_postcard(body, "start section")?),
             2 => Section::Dictionary(from_postcard(body, "dictionary section")?),
             3 => Section::Lifetimes(LifetimeTable::decode(body)?),
@@ -187,7 +218,10 @@ impl<'a> Sections<'a> {
             11 => Section::Ledger(from_postcard(body, "ledger section")?),
             #[cfg(feature = "tables")]
             12 => Section::Regions(from_postcard(body, "regions section")?),
-            kind => Section::Unknown { kind, bytes: length },
+            kind => Section::Unknown {
+                kind,
+                bytes: body.len(),
+            },
         })
     }
 }
@@ -196,11 +230,8 @@ impl Iterator for Sections<'_> {
     type Item = Result<Section, ProtocolError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed || self.reader.remaining() == 0 {
-            return None;
-        }
-        let section = self.read();
-        self.failed = section.is_err();
+        let section = self.next_raw()?.and_then(|raw| raw.decode());
+        self.failed |= section.is_err();
         Some(section)
     }
 }
