@@ -4,7 +4,7 @@
 //! a console with three pages has no use for, at a tenth of the download.
 
 use crate::store::{Step, Store, moved};
-use crate::url::{Opened, Place};
+use crate::url::{Opened, Place, SharedAs, secret_of};
 use leptos::prelude::*;
 use std::cell::RefCell;
 use std::time::Duration;
@@ -16,13 +16,51 @@ const REPLACE_AFTER: Duration = Duration::from_millis(200);
 
 thread_local! {
     static REPLACING: RefCell<Option<TimeoutHandle>> = const { RefCell::new(None) };
+    /// This page was opened by a share link, and the hub has said which session that is.
+    static SHARED: RefCell<Option<SharedAs>> = const { RefCell::new(None) };
+}
+
+/// The share link's secret, if this page was opened by one.
+pub(crate) fn secret() -> Option<String> {
+    secret_of(&window().location().pathname().unwrap_or_default()).map(str::to_owned)
+}
+
+pub(crate) fn is_shared() -> bool {
+    SHARED.with_borrow(Option::is_some)
+}
+
+/// The link shows this session; `view` is how its author looked at it. Returns what to show.
+pub(crate) fn shared_as(secret: String, session: String, view: &str) -> Place {
+    SHARED.set(Some(SharedAs { secret, session }));
+    let location = window().location();
+    let own = location.search().unwrap_or_default();
+    let path = inward(&location.pathname().unwrap_or_default());
+    Place::open(&path, if own.is_empty() { view } else { &own }).place
+}
+
+fn inward(path: &str) -> String {
+    SHARED.with_borrow(|shared| {
+        shared
+            .as_ref()
+            .map_or_else(|| path.to_owned(), |shared| shared.inward(path))
+    })
+}
+
+/// As it stands in the address bar.
+pub(crate) fn address(place: &Place) -> String {
+    let href = place.href();
+    SHARED.with_borrow(|shared| {
+        shared
+            .as_ref()
+            .map_or_else(|| href.clone(), |shared| shared.outward(&href))
+    })
 }
 
 /// The place that the address bar names.
 pub(crate) fn present() -> Opened {
     let location = window().location();
     Place::open(
-        &location.pathname().unwrap_or_default(),
+        &inward(&location.pathname().unwrap_or_default()),
         &location.search().unwrap_or_default(),
     )
 }
@@ -34,7 +72,11 @@ pub(crate) fn socket_url() -> String {
         Ok("https:") => "wss",
         _ => "ws",
     };
-    format!("{scheme}://{}/ws/console", location.host().unwrap_or_default())
+    let host = location.host().unwrap_or_default();
+    match secret() {
+        Some(secret) => format!("{scheme}://{host}/ws/link/{secret}"),
+        None => format!("{scheme}://{host}/ws/console"),
+    }
 }
 
 /// Writes the place into the address bar: at once for a new one, after a pause for a changed one.
@@ -42,7 +84,7 @@ pub(crate) fn remember(step: Step, place: &Place) {
     if let Some(handle) = REPLACING.take() {
         handle.clear();
     }
-    let href = place.href();
+    let href = address(place);
     match step {
         Step::Push => write(step, &href),
         Step::Replace => {
@@ -78,7 +120,7 @@ pub(crate) fn listen(store: Store) {
         let href = link.get_attribute("href").unwrap_or_default();
         let (path, query) = href.split_once('?').unwrap_or((&href, ""));
         event.prevent_default();
-        store.go(Place::open(path, query).place);
+        store.go(Place::open(&inward(path), query).place);
         window().scroll_to_with_x_and_y(0.0, 0.0);
     });
 }

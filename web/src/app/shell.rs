@@ -126,8 +126,10 @@ fn rail_link(store: Store, to: RailPage, key: &str) -> AnyView {
         RailPage::Hub => ("hub", "Hub"),
     };
     let href = move || match to {
+        // A link shows one session.
+        RailPage::Fleet | RailPage::Hub if history::is_shared() => None,
         RailPage::Fleet => Some(Place::fleet().href()),
-        RailPage::Session(tab) => store.sibling(tab).map(|place| place.href()),
+        RailPage::Session(tab) => store.sibling(tab).map(|place| history::address(&place)),
         RailPage::Hub => Some(Place::hub().href()),
     };
     let here = move || {

@@ -3,6 +3,7 @@
 use super::call::{Failure, Json, call, object};
 use super::island::{fill, island, say, set_value, value};
 use super::{span, span_words};
+use crate::app::history;
 use crate::canvas::escape;
 use crate::store::Store;
 use crate::url::Place;
@@ -60,11 +61,12 @@ pub(crate) fn notes_panel(store: Store) -> AnyView {
             _ => {}
         }
     };
-    island(
-        MARKUP.to_owned(),
-        Box::new(move |root| load(store, root)),
-        Box::new(hear),
-    )
+    let markup = if history::is_shared() {
+        MARKUP.replace("class=\"row\"", "hidden")
+    } else {
+        MARKUP.to_owned()
+    };
+    island(markup, Box::new(move |root| load(store, root)), Box::new(hear))
 }
 
 fn path(store: Store) -> String {
@@ -76,13 +78,19 @@ fn path(store: Store) -> String {
 
 fn load(store: Store, root: &Element) {
     let root = root.clone();
+    let shared = history::is_shared();
     let then = move |answer: Result<Json, Failure>| {
         let zero_ns = span(store).map_or(0, |(_, zero_ns)| zero_ns);
-        let notes = answer.map(|json| json.items()).unwrap_or_default();
+        let list = |json: Json| if shared { json.get("annotations") } else { json }.items();
+        let notes = answer.map(list).unwrap_or_default();
         let lines: Vec<String> = notes.iter().map(|note| line(note, zero_ns)).collect();
         fill(&root, "notes", &lines.concat());
     };
-    call("GET", path(store), None, Box::new(then));
+    let path = match history::secret() {
+        Some(secret) => format!("/api/v1/shared/{secret}"),
+        None => path(store),
+    };
+    call("GET", path, None, Box::new(then));
 }
 
 fn line(note: &Json, zero_ns: u64) -> String {

@@ -1,7 +1,8 @@
-//! Asks for a token where the hub wants one.
+//! The ways in: a share link, or a token where the hub wants one.
 
 use super::call::{Failure, Json, call, object};
 use super::island::{island, say, value};
+use crate::app::history;
 use crate::net::LinkState;
 use crate::store::Store;
 use crate::ui::{nothing, part};
@@ -19,6 +20,10 @@ const MARKUP: &str = "<div class=\"sign-in\" data-testid=\"sign-in\"><div class=
 
 /// Covers the page as long as the hub turns this browser away for want of a token.
 pub(crate) fn sign_in(store: Store) -> AnyView {
+    if let Some(secret) = history::secret() {
+        open_link(store, secret);
+        return nothing();
+    }
     Effect::new(move || {
         // A refusal may have other reasons; the API knows this one.
         if store
@@ -43,6 +48,19 @@ pub(crate) fn sign_in(store: Store) -> AnyView {
         }
     })
     .into_any()
+}
+
+/// Asks what the link shows, and goes there.
+fn open_link(store: Store, secret: String) {
+    let path = format!("/api/v1/shared/{secret}");
+    let then = move |answer: Result<Json, Failure>| match answer {
+        Ok(shared) => {
+            let place = history::shared_as(secret, shared.text("session"), &shared.text("view"));
+            store.place.set(place);
+        }
+        Err(failure) => store.notice(failure.sentence),
+    };
+    call("GET", path, None, Box::new(then));
 }
 
 fn form(store: Store) -> AnyView {

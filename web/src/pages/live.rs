@@ -91,6 +91,7 @@ pub(super) fn session_head(store: Store) -> AnyView {
             <button
                 class="btn"
                 type="button"
+                hidden=crate::app::history::is_shared()
                 data-testid="share-open"
                 on:click=click(move |_| store.sharing.update(|open| *open = !*open))
             >

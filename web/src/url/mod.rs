@@ -2,11 +2,13 @@
 //! opens what its author saw.
 //!
 //! Pure. A link that can't be understood in part still opens the data: each part that was passed over gives
-//! a sentence in [`Opened::problems`]. Left out: share tokens, which belong to the hub.
+//! a sentence in [`Opened::problems`].
 
+mod link;
 mod percent;
 mod view;
 
+pub use link::{SharedAs, secret_of};
 pub use view::{FleetSort, METRICS, MetricChoice, Range, VIEW_VERSION, ViewState, metric_key};
 
 use heaptide_analysis::report::ReportKind;
