@@ -10,7 +10,7 @@ use crate::pages::{FlamePage, FleetPage, LivePage, UnknownPage, report_page, ser
 use crate::sampling::SamplingPanel;
 use crate::store::Store;
 use crate::ui::{click, icon, maybe, part, text};
-use crate::url::{Page, Place, Tab};
+use crate::url::{Page, Place, Tab, secret_of};
 use crate::worker::ToWorker;
 use leptos::prelude::*;
 use wasm_bindgen::prelude::*;
@@ -48,6 +48,10 @@ fn Shell(store: Store, sheet: Sheet) -> impl IntoView {
             Page::Session { tab: Tab::Flame, .. } => view! { <FlamePage store/> }.into_any(),
             Page::Session { tab, .. } => report_page(store, tab),
             Page::Hub => hub_page(),
+            // The hub is being asked what the link shows.
+            Page::Unknown { path } if secret_of(&path).is_some() => {
+                view! { <div class="skeleton skeleton-block"></div> }.into_any()
+            }
             Page::Unknown { path } => view! { <UnknownPage path/> }.into_any(),
         }
     };
