@@ -42,7 +42,7 @@ fn create(options: &CreateOptions) -> anyhow::Result<()> {
         sentences::data(&serde_json::to_string_pretty(&made)?);
     } else {
         sentences::note(&format!(
-            "this token is {}'s, a {}'s; it is shown only now, and `heaptide hub token revoke {}` ends it",
+            "a token for {} with the role {}; it is shown only now, and `heaptide hub token revoke {}` ends it",
             made.info.name,
             made.info.role.name(),
             made.info.id
