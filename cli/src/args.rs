@@ -6,6 +6,7 @@ pub(crate) use hub::{CreateOptions, HubCommand, HubOptions, TokenCommand, TokenP
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use heaptide_collector::uplink::TlsTrust;
+use heaptide_policy::Labels;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -104,6 +105,8 @@ pub(crate) struct CollectOptions {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct WatchOptions {
+    #[command(flatten)]
+    pub(crate) labels: LabelOptions,
     /// The hub to send to, as ws://HOST:PORT or wss://HOST:PORT; without it a hub is started here
     #[arg(long, value_name = "URL")]
     pub(crate) hub: Option<String>,
@@ -157,6 +160,15 @@ pub(crate) struct AccessOptions {
     pub(crate) tls_client_key: Option<PathBuf>,
 }
 
+/// What a session is called by.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LabelOptions {
+    /// A label for the session, by which a fleet is searched, grouped and ruled; may be given several times. The
+    /// labels service, host, platform and version are found where they are not given
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = Labels::parse)]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
 /// The policy that a watch starts with.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PolicyOptions {
@@ -198,6 +210,8 @@ pub(crate) struct PolicyOptions {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RecordOptions {
+    #[command(flatten)]
+    pub(crate) labels: LabelOptions,
     /// The file to write; conventionally NAME.htl
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,

@@ -174,6 +174,9 @@ impl Connection<'_> {
             ));
         }
         let open: Open = payload(frame, "Open")?;
+        open.labels
+            .validate()
+            .map_err(|error| Refusal::malformed(error.to_string()).about(id))?;
         if let Some(why) = hub.store.health.refusal(Instant::now()) {
             return Err(Refusal::new(RefuseCode::StorageFull, why).about(id));
         }

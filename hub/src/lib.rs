@@ -34,6 +34,7 @@ mod peer;
 mod policy;
 mod reports;
 mod secret;
+mod search;
 mod server;
 mod session;
 mod stats;

@@ -8,7 +8,7 @@ use crate::policy::Authority;
 use crate::store::index::{Added, LogView, Stretch};
 use crate::store::meta::Meta;
 use bytes::Bytes;
-use heaptide_policy::Policy;
+use heaptide_policy::{Labels, Policy};
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::{Open, PolicyState, Pulse, SessionState, SessionSummary};
 use heaptide_protocol::session::{Capability, PlatformSignature};
@@ -25,6 +25,7 @@ pub(crate) struct Session {
 #[derive(Debug)]
 struct State {
     signature: PlatformSignature,
+    labels: Labels,
     capabilities: Vec<Capability>,
     rate_write_granted: bool,
     state: SessionState,
@@ -92,6 +93,7 @@ impl Session {
             id,
             state: Mutex::new(State {
                 signature: meta.signature,
+                labels: meta.labels,
                 capabilities: meta.capabilities,
                 rate_write_granted: meta.rate_write_granted,
                 state,
@@ -116,6 +118,7 @@ impl Session {
         SessionSummary {
             session: self.id,
             signature: state.signature.clone(),
+            labels: state.labels.clone(),
             capabilities: state.capabilities.clone(),
             state: state.state.clone(),
             first_ns,
@@ -133,6 +136,7 @@ impl Session {
         Meta {
             session: self.id.to_string(),
             signature: state.signature.clone(),
+            labels: state.labels.clone(),
             capabilities: state.capabilities.clone(),
             rate_write_granted: state.rate_write_granted,
             state: state.state.clone(),
@@ -146,6 +150,7 @@ impl Session {
     pub(crate) fn open(&self, open: Open, wake: Arc<Notify>) -> u64 {
         let mut state = self.lock();
         state.signature = open.signature;
+        state.labels = open.labels;
         state.capabilities = open.capabilities;
         state.rate_write_granted = open.rate_write_granted;
         state.policy.opened(open.policy);

@@ -10,7 +10,9 @@
 mod budget;
 mod decide;
 mod document;
+mod labels;
 
 pub use budget::{BudgetAction, BudgetGuard, CostSample};
 pub use decide::{Decision, Grants, RejectReason, decide};
 pub use document::{Budget, ExactRequest, Policy, PolicyError, Sources, Tier, Tiers};
+pub use labels::{LabelError, Labels, MAX_LABELS, Selector};
