@@ -125,6 +125,7 @@ impl Connection<'_> {
                 let outcome: PolicyOutcome = payload(&frame, "PolicyOutcome")?;
                 let session = Arc::clone(&self.opened(envelope.session)?.session);
                 session.with_policy(|policy| policy.outcome(outcome));
+                self.hub.policies.changed();
                 self.hub.store.save_later(&session);
             }
             other => return Err(Refusal::malformed(format!("a collector doesn't send {other:?}"))),
@@ -215,6 +216,7 @@ impl Connection<'_> {
             },
         );
         hub.fleet.changed();
+        hub.policies.changed();
         hub.stats.acks_sent.add(1);
         // A pending policy goes out behind the acknowledgement.
         self.wake.notify_one();

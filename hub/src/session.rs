@@ -35,6 +35,7 @@ struct State {
     tail: Tail,
     /// The collector's connection; a newer one takes the place of an older one.
     link: Option<Link>,
+    opened_unix_ns: u64,
     links_so_far: u64,
     watchers: Vec<(u64, Arc<Notify>)>,
 }
@@ -54,6 +55,16 @@ pub(crate) struct LinkView {
     pub(crate) pending: Option<Policy>,
     pub(crate) replaced: bool,
     pub(crate) failure: Option<String>,
+}
+
+/// A session, as far as the fleet's policy needs to know it.
+#[derive(Debug)]
+pub(crate) struct ForPolicy {
+    pub(crate) is_live: bool,
+    pub(crate) labels: Labels,
+    pub(crate) authority: Authority,
+    pub(crate) pulse: Option<Pulse>,
+    pub(crate) opened_unix_ns: u64,
 }
 
 /// Where a console is in a session.
@@ -97,11 +108,12 @@ impl Session {
                 capabilities: meta.capabilities,
                 rate_write_granted: meta.rate_write_granted,
                 state,
-                policy: Authority::new(meta.policy, meta.issued_revision),
+                policy: Authority::new(meta.policy, meta.issued_revision, meta.standing),
                 pulse: None,
                 log,
                 tail: Tail::default(),
                 link: None,
+                opened_unix_ns: 0,
                 links_so_far: 0,
                 watchers: Vec::new(),
             }),
@@ -141,6 +153,7 @@ impl Session {
             rate_write_granted: state.rate_write_granted,
             state: state.state.clone(),
             policy: state.policy.state().clone(),
+            standing: state.policy.standing().clone(),
             issued_revision: state.policy.issued_revision(),
             sealed: state.log.sealed().cloned().collect(),
         }
@@ -155,6 +168,7 @@ impl Session {
         state.rate_write_granted = open.rate_write_granted;
         state.policy.opened(open.policy);
         state.state = SessionState::Live;
+        state.opened_unix_ns = crate::clock::unix_ns();
         state.links_so_far += 1;
         let number = state.links_so_far;
         let link = Link {
@@ -209,6 +223,18 @@ impl Session {
             link.wake.notify_one();
         }
         result
+    }
+
+    /// What the fleet's policy looks at; none of a session that is over.
+    pub(crate) fn for_policy(&self) -> Option<ForPolicy> {
+        let state = self.lock();
+        (state.state != SessionState::Ended).then(|| ForPolicy {
+            is_live: state.state == SessionState::Live,
+            labels: state.labels.clone(),
+            authority: state.policy.clone(),
+            pulse: state.pulse.clone(),
+            opened_unix_ns: state.opened_unix_ns,
+        })
     }
 
     pub(crate) fn policy_state(&self) -> PolicyState {

@@ -5,7 +5,9 @@
 mod annotations;
 mod audit;
 mod links;
+mod policy;
 mod problem;
+mod rollout;
 mod sessions;
 mod sign_in;
 mod tokens;
@@ -54,6 +56,8 @@ fn described() -> (Router<Arc<Hub>>, utoipa::openapi::OpenApi) {
         .merge(transfer::routes())
         .merge(annotations::routes())
         .merge(links::routes())
+        .merge(policy::routes())
+        .merge(rollout::routes())
         .merge(audit::routes())
         .merge(sign_in::routes())
         .merge(tokens::routes())

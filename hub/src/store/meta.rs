@@ -3,6 +3,7 @@
 //! JSON because it grows: a field that an older hub did not write takes its default.
 
 use super::index::Segment;
+use crate::policy::Standing;
 use heaptide_policy::Labels;
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::{PolicyState, SessionState};
@@ -26,6 +27,9 @@ pub(crate) struct Meta {
     pub(crate) rate_write_granted: bool,
     pub(crate) state: SessionState,
     pub(crate) policy: PolicyState,
+    /// How it stands with the fleet's policy.
+    #[serde(default)]
+    pub(crate) standing: Standing,
     /// The highest policy revision ever given out, so that no number is used twice.
     #[serde(default)]
     pub(crate) issued_revision: u64,
@@ -69,6 +73,7 @@ impl Meta {
             rate_write_granted: false,
             state: SessionState::Away { since_unix_ns: 0 },
             policy: PolicyState::default(),
+            standing: Standing::default(),
             issued_revision: 0,
             sealed: Vec::new(),
         }
@@ -124,6 +129,7 @@ mod tests {
         meta.policy.applied = Some(heaptide_policy::Policy::default());
         let mut old = serde_json::to_value(&meta).unwrap();
         old.as_object_mut().unwrap().remove("labels");
+        old.as_object_mut().unwrap().remove("standing");
         let policy = old["policy"].as_object_mut().unwrap();
         policy.remove("fleet_revision");
         policy.remove("is_overridden");

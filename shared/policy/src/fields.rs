@@ -60,9 +60,11 @@ fields! {
         page_faults_one_in: u32,
         scheduling: bool,
         /// Time between two censuses of all goroutines; 0 is never, else 100 to 3,600,000.
+        #[cfg_attr(feature = "schema", schemars(range(max = 3_600_000)))]
         goroutine_census_ms: u32,
         goroutine_events: bool,
         /// Time between two ledgers of resident memory; 0 is never, else 100 to 3,600,000.
+        #[cfg_attr(feature = "schema", schemars(range(max = 3_600_000)))]
         ledger_ms: u32,
     }
 }
@@ -75,6 +77,7 @@ fields! {
         /// From this size on, a share of all call sites, chosen by the hash of their stack.
         hashed_from_bytes: u64,
         /// That share, 0 to 100.
+        #[cfg_attr(feature = "schema", schemars(range(max = 100)))]
         hashed_percent: u8,
     }
 }
@@ -83,9 +86,12 @@ fields! {
     /// What observing may cost. The collector leaves out event rows when it costs more.
     BudgetFields of Budget {
         /// CPU of the collector in thousandths of one core, 1 to 1000.
+        #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1000)))]
         collector_cpu_permille: u32,
+        #[cfg_attr(feature = "schema", schemars(range(min = 1_048_576)))]
         collector_rss_bytes: u64,
         /// Frames made in a second.
+        #[cfg_attr(feature = "schema", schemars(range(min = 4_096)))]
         sent_bytes_per_s: u64,
     }
 }
@@ -97,6 +103,7 @@ fields! {
 pub struct PolicyFields {
     /// Mean bytes between two heap samples, 512 to 1,073,741,824; 0 leaves the program its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(max = 1_073_741_824)))]
     pub sampling_rate_bytes: Option<u64>,
     /// Whether the collector may write `runtime.MemProfileRate`; the collector must have been started with leave
     /// to do so, too.

@@ -18,6 +18,7 @@ use std::fmt;
 pub struct FleetPolicy {
     /// Of two rules that match and set the same field, the later one wins. At most 200.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(length(max = 200)))]
     pub rules: Vec<Rule>,
     /// How a change to this document goes out.
     #[serde(default)]
@@ -29,6 +30,7 @@ pub struct FleetPolicy {
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// For people; each rule has another one. 1 to 100 letters.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 100)))]
     pub name: String,
     /// Labels that a session must all have, with these values; none matches every session.
     #[serde(default)]
@@ -50,10 +52,12 @@ pub struct Rule {
 #[serde(deny_unknown_fields)]
 pub struct MemoryPressure {
     /// Begins when less than this share of the host's memory is available, 1 to 99.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 99)))]
     pub available_below_percent: u8,
     /// Ends when at least this share is available again for `calm_seconds`; a quarter more than
     /// `available_below_percent`, unless it is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(max = 100)))]
     pub restored_from_percent: Option<u8>,
     #[serde(default = "MemoryPressure::default_calm_seconds")]
     pub calm_seconds: u32,
@@ -68,10 +72,13 @@ pub struct MemoryPressure {
 #[serde(deny_unknown_fields, default)]
 pub struct RolloutPlan {
     /// Share of the sessions that are tried first, 1 to 100; at least one session.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100)))]
     pub first_percent: u8,
     /// How long these must do well before it goes to all, and how long all are watched after that; 1 to 86,400.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 86_400)))]
     pub healthy_seconds: u32,
     /// Loss above which it is taken back, in thousandths of the records seen; at most 1000.
+    #[cfg_attr(feature = "schema", schemars(range(max = 1000)))]
     pub max_loss_permille: u32,
 }
 

@@ -85,6 +85,21 @@ impl Rollout {
         }
     }
 
+    /// By a hub that is back: the healthy interval begins anew, since nobody looked meanwhile.
+    #[must_use]
+    pub fn resumed(self, now_unix_ns: u64) -> Self {
+        let stage = match self.stage {
+            Stage::First { .. } => Stage::First {
+                healthy_since_unix_ns: None,
+            },
+            Stage::Everywhere { .. } => Stage::Everywhere {
+                since_unix_ns: now_unix_ns,
+            },
+            over => over,
+        };
+        Self { stage, ..self }
+    }
+
     /// The revision that a session is meant to follow.
     pub fn revision_of(&self, session: &str) -> u64 {
         match self.stage {
@@ -377,6 +392,18 @@ mod tests {
                 assert_eq!(stage_name(&rollout), *expected, "{what}, at {now_s} s");
             }
         }
+    }
+
+    #[test]
+    fn time_without_a_hub_is_not_healthy_time() {
+        let all = sessions(1, Standing::Applied);
+        let before = look(&Rollout::new(2, 1, plan(5), 0), &all, 0);
+        let after = before.clone().resumed(9 * S);
+        assert_eq!(after.chosen, before.chosen);
+        assert_eq!(stage_name(&look(&after, &all, 10)), "first");
+        let everywhere = before.step(&RolloutEvent::Promote, S).resumed(11 * S);
+        assert_eq!(stage_name(&look(&everywhere, &all, 12)), "everywhere");
+        assert_eq!(stage_name(&look(&everywhere, &all, 21)), "settled");
     }
 
     #[test]
