@@ -82,6 +82,8 @@ pub struct Limits {
     pub policy_interval: Duration,
     /// A new session is left alone for so long, while its collector finds out what it runs with.
     pub policy_settle: Duration,
+    /// A session whose collector is away for less than this is still counted on by a roll-out.
+    pub policy_away: Duration,
     /// Shortest time between two session lists.
     pub fleet_interval: Duration,
     pub tokens: usize,
@@ -144,6 +146,7 @@ impl Default for Limits {
             transfers: 4,
             policy_interval: Duration::from_millis(500),
             policy_settle: Duration::from_secs(3),
+            policy_away: Duration::from_secs(60),
             fleet_interval: Duration::from_millis(500),
             tokens: 4096,
             sign_ins: 1024,

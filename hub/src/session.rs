@@ -61,6 +61,8 @@ pub(crate) struct LinkView {
 #[derive(Debug)]
 pub(crate) struct ForPolicy {
     pub(crate) is_live: bool,
+    /// When its collector was seen last, if it is not there.
+    pub(crate) away_since_unix_ns: u64,
     pub(crate) labels: Labels,
     pub(crate) authority: Authority,
     pub(crate) pulse: Option<Pulse>,
@@ -230,6 +232,10 @@ impl Session {
         let state = self.lock();
         (state.state != SessionState::Ended).then(|| ForPolicy {
             is_live: state.state == SessionState::Live,
+            away_since_unix_ns: match state.state {
+                SessionState::Away { since_unix_ns } => since_unix_ns,
+                SessionState::Live | SessionState::Ended => 0,
+            },
             labels: state.labels.clone(),
             authority: state.policy.clone(),
             pulse: state.pulse.clone(),

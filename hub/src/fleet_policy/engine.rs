@@ -90,34 +90,40 @@ pub(crate) fn look(
 async fn look_at_all(hub: &Arc<Hub>, watched: &mut HashMap<SessionId, Watched>) {
     let book = hub.policies.book();
     let now_unix_ns = crate::clock::unix_ns();
-    let settle_ns = u64::try_from(hub.config.limits.policy_settle.as_nanos()).unwrap_or(u64::MAX);
+    let limits = &hub.config.limits;
+    let (settle_ns, away_ns) = (nanoseconds(limits.policy_settle), nanoseconds(limits.policy_away));
     let (mut concerned, mut harm) = (Vec::new(), None);
     let mut seen = HashMap::new();
     for session in hub.fleet.all() {
-        let Some(view) = session.for_policy().filter(|view| view.is_live) else {
+        let Some(view) = session.for_policy() else {
             continue;
         };
         let mut memory = watched.remove(&session.id).unwrap_or_default();
-        if now_unix_ns.saturating_sub(view.opened_unix_ns) >= settle_ns
-            && let Some(look) = attend(hub, &book, &session, &view, &mut memory, now_unix_ns)
-        {
+        let since = |unix_ns: u64| now_unix_ns.saturating_sub(unix_ns);
+        let is_settled = view.is_live && since(view.opened_unix_ns) >= settle_ns;
+        let found = if is_settled {
+            attend(hub, &book, &session, &view, &mut memory, now_unix_ns)
+        } else if view.is_live || since(view.away_since_unix_ns) < away_ns {
+            let is_short = view.authority.standing().is_short_of_memory;
+            look(&book, session.id, &view, is_short, now_unix_ns)
+        } else {
+            None
+        };
+        if let Some(found) = found.filter(|found| found.makes_a_difference) {
             let id = session.id.to_string();
-            let has_newest = look.revision == book.newest.revision;
-            if look.makes_a_difference && has_newest && book.rollout.is_watched() {
-                harm =
-                    harm.or_else(|| harm_of(&book, &view, &look, &mut memory).map(|why| (id.clone(), why)));
+            let has_newest = is_settled && found.revision == book.newest.revision;
+            if has_newest && book.rollout.is_watched() && harm.is_none() {
+                harm = harm_of(&book, &view, &found, &mut memory).map(|why| (id.clone(), why));
             }
-            if look.makes_a_difference {
-                let applied = has_newest && look.followed.answer == Answer::Applied;
-                concerned.push((
-                    id,
-                    if applied {
-                        Standing::Applied
-                    } else {
-                        Standing::Pending
-                    },
-                ));
-            }
+            let is_applied = has_newest && found.followed.answer == Answer::Applied;
+            concerned.push((
+                id,
+                if is_applied {
+                    Standing::Applied
+                } else {
+                    Standing::Pending
+                },
+            ));
         }
         seen.insert(session.id, memory);
     }
@@ -206,6 +212,10 @@ fn harm_of(book: &Book, view: &ForPolicy, look: &Look, memory: &mut Watched) -> 
             memory.health.observe(&sample(pulse), &budget, max_loss_permille)
         }
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn sample(pulse: &Pulse) -> HealthSample {
