@@ -118,7 +118,9 @@ impl Connection<'_> {
             }
             FrameKind::Pulse => {
                 let pulse: Pulse = payload(&frame, "Pulse")?;
-                self.opened(envelope.session)?.session.set_pulse(pulse);
+                let kept = self.hub.config.limits.pulse_history;
+                let forgot = self.opened(envelope.session)?.session.set_pulse(pulse, kept);
+                self.hub.stats.pulses_forgotten.add(u64::from(forgot));
             }
             FrameKind::PolicyOutcome => {
                 self.check_size(&frame)?;

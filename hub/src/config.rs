@@ -84,6 +84,8 @@ pub struct Limits {
     pub policy_settle: Duration,
     /// A session whose collector is away for less than this is still counted on by a roll-out.
     pub policy_away: Duration,
+    /// Pulses of a session kept in memory, for sums over a fleet; one comes each second.
+    pub pulse_history: usize,
     /// Shortest time between two session lists.
     pub fleet_interval: Duration,
     pub tokens: usize,
@@ -146,6 +148,7 @@ impl Default for Limits {
             transfers: 4,
             policy_interval: Duration::from_millis(500),
             policy_settle: Duration::from_secs(3),
+            pulse_history: 300,
             policy_away: Duration::from_secs(60),
             fleet_interval: Duration::from_millis(500),
             tokens: 4096,

@@ -33,6 +33,7 @@ mod metrics;
 mod origin;
 mod peer;
 mod policy;
+mod pulses;
 mod reports;
 mod search;
 mod secret;

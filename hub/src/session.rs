@@ -5,6 +5,7 @@
 //! cursor with the end of the log. So memory stays bounded however slow a peer is.
 
 use crate::policy::Authority;
+use crate::pulses::PulseRing;
 use crate::store::index::{Added, LogView, Stretch};
 use crate::store::meta::Meta;
 use bytes::Bytes;
@@ -31,6 +32,7 @@ struct State {
     state: SessionState,
     policy: Authority,
     pulse: Option<Pulse>,
+    pulses: PulseRing,
     log: LogView,
     tail: Tail,
     /// The collector's connection; a newer one takes the place of an older one.
@@ -112,6 +114,7 @@ impl Session {
                 state,
                 policy: Authority::new(meta.policy, meta.issued_revision, meta.standing),
                 pulse: None,
+                pulses: PulseRing::default(),
                 log,
                 tail: Tail::default(),
                 link: None,
@@ -192,6 +195,9 @@ impl Session {
         }
         state.link = None;
         state.pulse = None;
+        if ended {
+            state.pulses = PulseRing::default();
+        }
         state.state = if ended {
             SessionState::Ended
         } else {
@@ -213,8 +219,20 @@ impl Session {
         }
     }
 
-    pub(crate) fn set_pulse(&self, pulse: Pulse) {
-        self.lock().pulse = Some(pulse);
+    /// Whether an older one was forgotten for it.
+    pub(crate) fn set_pulse(&self, pulse: Pulse, kept: usize) -> bool {
+        let mut state = self.lock();
+        let forgot = state
+            .pulses
+            .push(&pulse, crate::clock::unix_ns() / 1_000_000_000, kept);
+        state.pulse = Some(pulse);
+        forgot
+    }
+
+    /// Its last pulses, with what they are grouped by.
+    pub(crate) fn pulses(&self) -> (Labels, PulseRing) {
+        let state = self.lock();
+        (state.labels.clone(), state.pulses.clone())
     }
 
     /// Runs a change of the policy's state, then wakes the collector's connection.

@@ -5,6 +5,8 @@
 mod annotations;
 mod audit;
 mod links;
+mod dashboards;
+mod fleet;
 mod policy;
 mod problem;
 mod rollout;
@@ -58,6 +60,8 @@ fn described() -> (Router<Arc<Hub>>, utoipa::openapi::OpenApi) {
         .merge(links::routes())
         .merge(policy::routes())
         .merge(rollout::routes())
+        .merge(fleet::routes())
+        .merge(dashboards::routes())
         .merge(audit::routes())
         .merge(sign_in::routes())
         .merge(tokens::routes())

@@ -408,3 +408,50 @@ async fn drafts_that_can_not_be_are_refused_by_field_and_change_nothing() {
     assert_eq!(fields, ["rollout.healthy_seconds", "rules['shop']"]);
     hub.stop().await;
 }
+
+#[tokio::test]
+async fn sums_by_label_of_live_sessions_carry_their_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(folder.path()).await;
+    let actors = actors(&hub, 3).await;
+    for actor in &actors {
+        actor.part.live_bytes.store(100, Relaxed);
+    }
+    let path = "/api/v1/fleet/range?label=service=shop&by=zone&seconds=60&step_s=60";
+    let told = patient(async {
+        loop {
+            let (status, told) = hub.json("GET", path, None).await;
+            assert_eq!(status, 200, "{told}");
+            let last = told["groups"][0]["points"]
+                .as_array()
+                .and_then(|points| points.last().cloned());
+            if last.is_some_and(|sum| sum["sessions"] == 2 && sum["live_bytes"] == 200.0) {
+                return told;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let groups = told["groups"].as_array().unwrap();
+    let zones: Vec<_> = groups.iter().map(|group| &group["labels"]["zone"]).collect();
+    assert_eq!(zones, ["odd", "even"]);
+    let sum = groups[0]["points"].as_array().unwrap().last().unwrap();
+    let error = sum["live_std_error_bytes"].as_f64().unwrap();
+    assert!(
+        (error - 18_f64.sqrt()).abs() < 1e-9,
+        "two errors of 3 in quadrature: {error}"
+    );
+    assert_eq!(sum["rss_bytes"], 2000);
+    for (query, expected) in [
+        ("seconds=0", "seconds: expected 1 to 300, got '0'"),
+        ("step_s=x", "step_s: expected 1 to 300, got 'x'"),
+        ("buy=zone", "parameter 'buy' is not known here"),
+    ] {
+        let (status, body) = hub
+            .json("GET", &format!("/api/v1/fleet/range?{query}"), None)
+            .await;
+        assert_eq!(status, 400, "{body}");
+        assert!(body["error"].as_str().unwrap().contains(expected), "{body}");
+    }
+    hub.stop().await;
+}
