@@ -4,6 +4,7 @@ mod hub;
 
 pub(crate) use hub::{CreateOptions, HubCommand, HubOptions, TokenCommand, TokenPlace};
 
+use crate::policy::PolicyCommand;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use heaptide_collector::uplink::TlsTrust;
 use heaptide_policy::Labels;
@@ -53,9 +54,17 @@ pub(crate) enum Command {
     Doctor(DoctorOptions),
     /// Keep sessions, fan them out and serve the console
     Hub(HubOptions),
+    /// The fleet's policy: rules by label for what is sampled and what that may cost
+    Policy(PolicyCommands),
     /// Put MemProfileRate back when the collector that wrote it is gone
     #[command(name = "restore-guard", hide = true)]
     RestoreGuard(GuardOptions),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PolicyCommands {
+    #[command(subcommand)]
+    pub(crate) command: PolicyCommand,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -4,9 +4,9 @@
 
 mod annotations;
 mod audit;
-mod links;
 mod dashboards;
 mod fleet;
+mod links;
 mod policy;
 mod problem;
 mod rollout;

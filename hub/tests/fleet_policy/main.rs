@@ -28,6 +28,9 @@ async fn hub(folder: &Path) -> Running {
     start_with(folder, |config| {
         config.limits.policy_interval = Duration::from_millis(20);
         config.limits.policy_settle = Duration::ZERO;
+        // The tests ask often.
+        config.limits.requests_per_s = 100_000;
+        config.limits.requests_burst = 100_000;
     })
     .await
 }
