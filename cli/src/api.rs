@@ -44,10 +44,7 @@ impl Api {
 
     /// Asks and waits, for an answer that may say no in a way that is looked into.
     pub(crate) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Answer> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (status, text) = runtime.block_on(async {
+        let (status, text) = runtime()?.block_on(async {
             tokio::time::timeout(PATIENCE, self.exchange(method, path, body))
                 .await
                 .with_context(|| format!("{} did not answer within {} s", self.address, PATIENCE.as_secs()))?
@@ -112,6 +109,16 @@ impl Answer {
             ),
         }
     }
+}
+
+/// Between two questions.
+pub(crate) fn pause(length: Duration) -> anyhow::Result<()> {
+    runtime()?.block_on(async { tokio::time::sleep(length).await });
+    Ok(())
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Text as a part of a path or query.

@@ -91,6 +91,8 @@ pub(crate) struct AttachOptions {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct CollectOptions {
+    #[command(flatten)]
+    pub(crate) labels: LabelOptions,
     /// The hub to send to, as ws://HOST:PORT or wss://HOST:PORT
     #[arg(long, value_name = "URL")]
     pub(crate) hub: String,

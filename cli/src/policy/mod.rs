@@ -7,7 +7,7 @@ mod words;
 
 pub(crate) use args::PolicyCommand;
 
-use crate::api::{Answer, Api};
+use crate::api::{Answer, Api, pause};
 use crate::sentences;
 use anyhow::Context as _;
 use args::{ApplyOptions, DiffOptions, GetOptions, HistoryOptions, HubPlace, RevertOptions, RolloutOptions};
@@ -128,7 +128,7 @@ fn rollout(options: &RolloutOptions) -> anyhow::Result<ExitCode> {
     };
     while options.wait && is_waiting(&told) {
         sentences::progress(&words::stage(&told));
-        std::thread::park_timeout(LOOK_EVERY);
+        pause(LOOK_EVERY)?;
         told = api.call(Method::GET, PATH, None)?;
     }
     if options.hub.json {
@@ -193,4 +193,107 @@ fn read(file: &Path) -> anyhow::Result<Value> {
 fn print(told: &Value) -> anyhow::Result<ExitCode> {
     sentences::text(&format!("{}\n", serde_json::to_string_pretty(told)?))?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::OwnHub;
+    use clap::Parser as _;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    }
+
+    #[test]
+    fn each_command_against_a_real_hub_with_its_exit_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = OwnHub::start(([127, 0, 0, 1], 0).into(), Some(folder.path().join("hub"))).unwrap();
+        let address = format!("http://{}", hub.address);
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let rule = |percent: u32| {
+            format!(r#"{{"rules":[{{"name":"a","set":{{"tiers":{{"hashed_percent":{percent}}}}}}}]}}"#)
+        };
+        let (first, second) = (file("1.json", &rule(1)), file("2.json", &rule(2)));
+        let (wrong, none) = (file("101.json", &rule(101)), file("none.json", "{"));
+        for (line, expected) in [
+            ("get".to_owned(), Ok(0)),
+            (format!("diff {first}"), Ok(2)),
+            (
+                format!("diff {wrong}"),
+                Err("hashed_percent: expected 0 to 100, got 101"),
+            ),
+            (format!("diff {none}"), Err("is not JSON")),
+            (
+                format!("apply {wrong} --from 0"),
+                Err("hashed_percent: expected 0 to 100, got 101"),
+            ),
+            (format!("apply {first} --from 0 --why first"), Ok(0)),
+            (format!("apply {first} --from 1"), Ok(0)),
+            (format!("diff {first}"), Ok(0)),
+            (format!("apply {second} --from 0"), Ok(2)),
+            (format!("apply {second} --from 1 --json"), Ok(0)),
+            ("get --revision 9".to_owned(), Err("there is no revision 9")),
+            ("revert 1 --from 1".to_owned(), Ok(2)),
+            ("revert 1 --why back".to_owned(), Ok(0)),
+            ("rollout --promote".to_owned(), Ok(0)),
+            ("rollout --take-back --why no".to_owned(), Ok(0)),
+            ("rollout --wait".to_owned(), Ok(0)),
+            ("rollout --promote".to_owned(), Err("has settled")),
+            ("history".to_owned(), Ok(0)),
+            (
+                "history --limit 0".to_owned(),
+                Err("limit: expected 1 to 1000, got 0"),
+            ),
+        ] {
+            let words = ["policy"]
+                .into_iter()
+                .chain(line.split(' '))
+                .chain(["--hub", &address]);
+            let result = run(&Line::try_parse_from(words).unwrap().command);
+            match (result, expected) {
+                (Ok(code), Ok(expected)) => {
+                    assert_eq!(
+                        format!("{code:?}"),
+                        format!("{:?}", ExitCode::from(expected)),
+                        "{line}"
+                    );
+                }
+                (Err(error), Err(expected)) => {
+                    let error = format!("{error:#}");
+                    assert!(error.contains(expected), "{line}: {error:?} lacks {expected:?}");
+                }
+                (got, expected) => panic!("{line}: {got:?}, expected {expected:?}"),
+            }
+        }
+        let history = Api::new(&address, None)
+            .unwrap()
+            .get("/api/v1/policy/history")
+            .unwrap();
+        let told: Vec<_> = list_of(&history);
+        // None of the first three had gone to all and stayed, so what all were on is none.
+        assert_eq!(told, [(4, Some(0)), (3, Some(1)), (2, None), (1, None)]);
+    }
+
+    fn access() -> crate::args::AccessOptions {
+        crate::args::AccessOptions {
+            token: None,
+            tls_ca: None,
+            tls_client_cert: None,
+            tls_client_key: None,
+        }
+    }
+
+    fn list_of(history: &Value) -> Vec<(u64, Option<u64>)> {
+        let lines = history.as_array().unwrap().iter();
+        lines
+            .map(|line| (line["revision"].as_u64().unwrap(), line["reverts_to"].as_u64()))
+            .collect()
+    }
 }
