@@ -104,8 +104,8 @@ impl Authority {
             ));
         }
         let before = self.current().cloned().unwrap_or_default();
-        let revision = self.issue(proposed.clone())?;
         let changed = PolicyFields::between(&before, &proposed);
+        let revision = self.issue(proposed)?;
         if !changed.is_empty() {
             let standing = &mut self.standing;
             standing.unanswered = Some((revision, standing.overrides));
@@ -140,7 +140,7 @@ impl Authority {
     pub(crate) fn follow(
         &mut self,
         fleet_revision: u64,
-        wanted: Policy,
+        wanted: &Policy,
         is_short_of_memory: bool,
     ) -> Followed {
         let mut has_changed = self.state.fleet_revision != fleet_revision
@@ -157,7 +157,7 @@ impl Authority {
             exact: current.exact,
             leak_check: current.leak_check,
             tick_ms: current.tick_ms,
-            ..wanted
+            ..wanted.clone()
         };
         wanted.budget.spool_bytes = current.budget.spool_bytes;
         let was_asked = self
@@ -310,7 +310,7 @@ mod tests {
         let mut wanted = subject.own.clone();
         wanted.tiers.hashed_percent = percent;
         subject.overrides.apply(&mut wanted);
-        authority.follow(fleet_revision, wanted, false)
+        authority.follow(fleet_revision, &wanted, false)
     }
 
     fn answer(authority: &mut Authority, takes: bool) {

@@ -97,7 +97,8 @@ impl PulseRing {
 
 /// Sums by the values of the labels `by`, the largest group first; and how many groups are left out.
 pub(crate) fn merge(sessions: &[(Labels, PulseRing)], by: &[String], span: &Span) -> (Vec<Group>, usize) {
-    let mut groups: BTreeMap<Vec<(String, String)>, (usize, BTreeMap<u64, Sum>)> = BTreeMap::new();
+    type Values = Vec<(String, String)>;
+    let mut groups: BTreeMap<Values, (usize, BTreeMap<u64, Sum>)> = BTreeMap::new();
     for (labels, ring) in sessions {
         let values = by
             .iter()

@@ -272,9 +272,9 @@ mod tests {
                 (got, expected) => panic!("{line}: {got:?}, expected {expected:?}"),
             }
         }
-        let history = Api::new(&address, None)
+        let history = Api::new(&address, &access())
             .unwrap()
-            .get("/api/v1/policy/history")
+            .call(Method::GET, "/api/v1/policy/history", None)
             .unwrap();
         let told: Vec<_> = list_of(&history);
         // None of the first three had gone to all and stayed, so what all were on is none.

@@ -78,7 +78,7 @@ pub(crate) fn look(
         old
     };
     let mut trial = view.authority.clone();
-    let followed = trial.follow(revision, evaluated.policy.clone(), is_short);
+    let followed = trial.follow(revision, &evaluated.policy, is_short);
     Some(Look {
         revision,
         evaluated,
@@ -179,11 +179,11 @@ fn attend(
     if !found.followed.has_changed {
         return Some(found);
     }
-    let (revision, policy, is_short) = (found.revision, found.evaluated.policy.clone(), guard.is_short());
+    let (revision, is_short) = (found.revision, guard.is_short());
     let before = view.authority.issued_revision();
     // Somebody may have changed it since; then the next look sees that.
     let issued = session.with_policy(|policy_of| {
-        policy_of.follow(revision, policy, is_short);
+        policy_of.follow(revision, &found.evaluated.policy, is_short);
         policy_of.issued_revision()
     });
     hub.stats.policies_issued.add(u64::from(issued != before));
