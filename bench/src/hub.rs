@@ -46,6 +46,7 @@ pub(crate) fn measure(quick: bool, recordings: &mut Recordings, report: &mut Rep
         let mut socket = connect(&hub)?;
         let open = Open {
             signature: start.signature.clone(),
+            labels: start.labels.clone(),
             capabilities: start.capabilities.clone(),
             policy: Policy::default(),
             rate_write_granted: false,

@@ -16,9 +16,16 @@ const MAX_BODY_BYTES: usize = 64 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Api {
-    address: HubAddress,
+    pub(crate) address: HubAddress,
     token: Option<String>,
     trust: TlsTrust,
+}
+
+/// What the hub said.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    text: Bytes,
 }
 
 impl Api {
@@ -32,28 +39,17 @@ impl Api {
 
     /// Asks and waits. An answer that says no becomes an error with the hub's own words.
     pub(crate) fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (status, text) = runtime.block_on(async {
+        self.ask(method, path, body)?.success(&self.address)
+    }
+
+    /// Asks and waits, for an answer that may say no in a way that is looked into.
+    pub(crate) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Answer> {
+        let (status, text) = runtime()?.block_on(async {
             tokio::time::timeout(PATIENCE, self.exchange(method, path, body))
                 .await
                 .with_context(|| format!("{} did not answer within {} s", self.address, PATIENCE.as_secs()))?
         })?;
-        let value: Option<Value> = serde_json::from_slice(&text).ok();
-        if status.is_success() {
-            return Ok(value.unwrap_or_default());
-        }
-        let told = value.as_ref().and_then(|value| value["error"].as_str());
-        match told {
-            Some(told) => bail!("the hub says no ({}): {told}", status.as_u16()),
-            None => bail!(
-                "{} answered HTTP {}: {}",
-                self.address,
-                status.as_u16(),
-                String::from_utf8_lossy(&text).trim()
-            ),
-        }
+        Ok(Answer { status, text })
     }
 
     async fn exchange(
@@ -91,6 +87,38 @@ impl Api {
         connection.abort();
         Ok((status, text))
     }
+}
+
+impl Answer {
+    /// Null where the answer is no JSON.
+    pub(crate) fn body(&self) -> Value {
+        serde_json::from_slice(&self.text).unwrap_or_default()
+    }
+
+    pub(crate) fn success(&self, address: &HubAddress) -> anyhow::Result<Value> {
+        let body = self.body();
+        if self.status.is_success() {
+            return Ok(body);
+        }
+        let status = self.status.as_u16();
+        match body["error"].as_str() {
+            Some(told) => bail!("the hub says no ({status}): {told}"),
+            None => bail!(
+                "{address} answered HTTP {status}: {}",
+                String::from_utf8_lossy(&self.text).trim()
+            ),
+        }
+    }
+}
+
+/// Between two questions.
+pub(crate) fn pause(length: Duration) -> anyhow::Result<()> {
+    runtime()?.block_on(async { tokio::time::sleep(length).await });
+    Ok(())
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Text as a part of a path or query.

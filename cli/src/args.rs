@@ -4,8 +4,10 @@ mod hub;
 
 pub(crate) use hub::{CreateOptions, HubCommand, HubOptions, TokenCommand, TokenPlace};
 
+use crate::policy::PolicyCommand;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use heaptide_collector::uplink::TlsTrust;
+use heaptide_policy::Labels;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -52,9 +54,17 @@ pub(crate) enum Command {
     Doctor(DoctorOptions),
     /// Keep sessions, fan them out and serve the console
     Hub(HubOptions),
+    /// The fleet's policy: rules by label for what is sampled and what that may cost
+    Policy(PolicyCommands),
     /// Put MemProfileRate back when the collector that wrote it is gone
     #[command(name = "restore-guard", hide = true)]
     RestoreGuard(GuardOptions),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PolicyCommands {
+    #[command(subcommand)]
+    pub(crate) command: PolicyCommand,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -81,6 +91,8 @@ pub(crate) struct AttachOptions {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct CollectOptions {
+    #[command(flatten)]
+    pub(crate) labels: LabelOptions,
     /// The hub to send to, as ws://HOST:PORT or wss://HOST:PORT
     #[arg(long, value_name = "URL")]
     pub(crate) hub: String,
@@ -104,6 +116,8 @@ pub(crate) struct CollectOptions {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct WatchOptions {
+    #[command(flatten)]
+    pub(crate) labels: LabelOptions,
     /// The hub to send to, as ws://HOST:PORT or wss://HOST:PORT; without it a hub is started here
     #[arg(long, value_name = "URL")]
     pub(crate) hub: Option<String>,
@@ -157,6 +171,15 @@ pub(crate) struct AccessOptions {
     pub(crate) tls_client_key: Option<PathBuf>,
 }
 
+/// What a session is called by.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LabelOptions {
+    /// A label for the session, by which a fleet is searched, grouped and ruled; may be given several times. The
+    /// labels service, host, platform and version are found where they are not given
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = Labels::parse)]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
 /// The policy that a watch starts with.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PolicyOptions {
@@ -198,6 +221,8 @@ pub(crate) struct PolicyOptions {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RecordOptions {
+    #[command(flatten)]
+    pub(crate) labels: LabelOptions,
     /// The file to write; conventionally NAME.htl
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,

@@ -1,4 +1,5 @@
-//! The one binary: `heaptide run`, `attach`, `collect`, `record`, `report`, `export`, `diff`, `doctor`, `hub`.
+//! The one binary: `heaptide run`, `attach`, `collect`, `record`, `report`, `export`, `diff`, `doctor`, `hub`,
+//! `policy`.
 //!
 //! Only wiring lives here: arguments into configurations, events into sentences, endings into exit codes.
 
@@ -8,6 +9,7 @@ mod assets;
 mod collect;
 mod doctor;
 mod hub;
+mod policy;
 mod record;
 mod recording;
 mod sentences;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     };
     let result = match args.command {
         args::Command::Hub(options) => hub::run(&options),
+        args::Command::Policy(command) => policy::run(&command.command),
         args::Command::Run(options) => watch::run(&options),
         args::Command::Attach(options) => watch::attach(&options),
         args::Command::Collect(options) => collect::run(&options),

@@ -23,7 +23,7 @@ pub(crate) fn run(options: &RecordOptions) -> anyhow::Result<ExitCode> {
         replace: options.force,
         max_bytes: options.max_bytes,
     };
-    let config = config(&options.policy, target, destination)?;
+    let config = config(&options.policy, &options.labels, target, destination)?;
     let mut began = Instant::now();
     let mut pid = 0;
     // A program that we started owns the terminal: a line that moves would run into its own.

@@ -1,13 +1,13 @@
 //! `heaptide run` and `heaptide attach`, and what `heaptide record` has in common with them.
 
-use crate::args::{AttachOptions, PolicyOptions, RunOptions, WatchOptions};
+use crate::args::{AttachOptions, LabelOptions, PolicyOptions, RunOptions, WatchOptions};
 use crate::hub::{OwnHub, state_dir};
 use crate::{assets, sentences};
 use heaptide_collector::uplink::TlsTrust;
 use heaptide_collector::watch::{
     Destination, Outcome, StopRequest, TargetChoice, WatchConfig, WatchEvent, watch,
 };
-use heaptide_policy::{ExactRequest, Policy, Sources, Tiers};
+use heaptide_policy::{ExactRequest, Labels, Policy, Sources, Tiers};
 use heaptide_protocol::exact::ExactEnd;
 use heaptide_protocol::section::EndReason;
 use heaptide_protocol::session::CapabilityState;
@@ -65,7 +65,7 @@ fn start(options: &WatchOptions, target: TargetChoice, is_ours: bool) -> anyhow:
         },
         spool_root: options.spool.clone().map_or_else(|| state_dir("spool"), Ok)?,
     };
-    let config = config(&options.policy, target, destination)?;
+    let config = config(&options.policy, &options.labels, target, destination)?;
     let console = hub_url.replacen("ws", "http", 1);
     let quiet = options.quiet;
     let outcome = follow(config, is_ours, None, &mut |event| {
@@ -83,6 +83,7 @@ fn start(options: &WatchOptions, target: TargetChoice, is_ours: bool) -> anyhow:
 
 pub(crate) fn config(
     options: &PolicyOptions,
+    labels: &LabelOptions,
     target: TargetChoice,
     destination: Destination,
 ) -> anyhow::Result<WatchConfig> {
@@ -93,9 +94,14 @@ pub(crate) fn config(
     } else {
         Some(assets::bpf_object().ok_or_else(|| anyhow::anyhow!(assets::NO_BPF_OBJECT))?)
     };
+    let mut given = Labels::default();
+    for (key, value) in &labels.labels {
+        given.insert(key, value)?;
+    }
     Ok(WatchConfig {
         target,
         destination,
+        labels: given,
         policy,
         allow_rate_write: options.allow_rate_write,
         allow_leak_check: options.allow_leak_check,

@@ -118,13 +118,16 @@ impl Connection<'_> {
             }
             FrameKind::Pulse => {
                 let pulse: Pulse = payload(&frame, "Pulse")?;
-                self.opened(envelope.session)?.session.set_pulse(pulse);
+                let kept = self.hub.config.limits.pulse_history;
+                let forgot = self.opened(envelope.session)?.session.set_pulse(pulse, kept);
+                self.hub.stats.pulses_forgotten.add(u64::from(forgot));
             }
             FrameKind::PolicyOutcome => {
                 self.check_size(&frame)?;
                 let outcome: PolicyOutcome = payload(&frame, "PolicyOutcome")?;
                 let session = Arc::clone(&self.opened(envelope.session)?.session);
                 session.with_policy(|policy| policy.outcome(outcome));
+                self.hub.policies.changed();
                 self.hub.store.save_later(&session);
             }
             other => return Err(Refusal::malformed(format!("a collector doesn't send {other:?}"))),
@@ -174,6 +177,9 @@ impl Connection<'_> {
             ));
         }
         let open: Open = payload(frame, "Open")?;
+        open.labels
+            .validate()
+            .map_err(|error| Refusal::malformed(error.to_string()).about(id))?;
         if let Some(why) = hub.store.health.refusal(Instant::now()) {
             return Err(Refusal::new(RefuseCode::StorageFull, why).about(id));
         }
@@ -212,6 +218,7 @@ impl Connection<'_> {
             },
         );
         hub.fleet.changed();
+        hub.policies.changed();
         hub.stats.acks_sent.add(1);
         // A pending policy goes out behind the acknowledgement.
         self.wake.notify_one();

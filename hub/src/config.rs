@@ -78,6 +78,14 @@ pub struct Limits {
     pub all_frozen_bytes: u64,
     /// Files on their way in or out at once.
     pub transfers: usize,
+    /// Between two looks at whether sessions have the policy that they are meant to have.
+    pub policy_interval: Duration,
+    /// A new session is left alone for so long, while its collector finds out what it runs with.
+    pub policy_settle: Duration,
+    /// A session whose collector is away for less than this is still counted on by a roll-out.
+    pub policy_away: Duration,
+    /// Pulses of a session kept in memory, for sums over a fleet; one comes each second.
+    pub pulse_history: usize,
     /// Shortest time between two session lists.
     pub fleet_interval: Duration,
     pub tokens: usize,
@@ -138,6 +146,10 @@ impl Default for Limits {
             frozen_bytes: 512 << 20,
             all_frozen_bytes: 8 << 30,
             transfers: 4,
+            policy_interval: Duration::from_millis(500),
+            policy_settle: Duration::from_secs(3),
+            pulse_history: 300,
+            policy_away: Duration::from_secs(60),
             fleet_interval: Duration::from_millis(500),
             tokens: 4096,
             sign_ins: 1024,

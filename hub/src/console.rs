@@ -8,6 +8,7 @@
 use crate::access::{self, Caller, Identity, Visitor};
 use crate::hub::Hub;
 use crate::peer::{self, End, Refusal};
+use crate::policy::OverriddenBy;
 use crate::reports;
 use crate::session::{Cursor, Next, Session};
 use crate::store::index::Stretch;
@@ -223,17 +224,32 @@ impl Questions {
 
 /// Asks the authority; an accepted change is on disk before the answer.
 async fn propose(hub: &Arc<Hub>, caller: &Caller, session: &Arc<Session>, proposal: PolicyPropose) -> Bytes {
+    let by = OverriddenBy {
+        who: caller.name.clone(),
+        unix_ns: crate::clock::unix_ns(),
+    };
     let accepted = caller
         .may(access::Role::Tuner)
-        .and_then(|()| session.with_policy(|policy| policy.propose(proposal.policy)));
+        .and_then(|()| session.with_policy(|policy| policy.propose(proposal.policy, by)));
     let refused = match accepted {
         Err(why) => Some(why),
         Ok(()) => {
             hub.fleet.changed();
-            hub.store.save(session).await.err().map(|why| {
-                hub.store.save_later(session);
-                format!("the change is sent, but would not survive a restart of the hub: {why}")
-            })
+            hub.policies.changed();
+            let saved = hub
+                .store
+                .save(session)
+                .await
+                .inspect_err(|_| hub.store.save_later(session));
+            let (caller, subject) = (caller.clone(), format!("session {}", session.id));
+            let audited = hub
+                .catalog
+                .change(move |change| change.audit(&caller, "policy of one session changed", &subject, ""))
+                .await;
+            saved
+                .and(audited.map_err(|error| error.to_string()))
+                .err()
+                .map(|why| format!("the change is sent, but not kept or not noted: {why}"))
         }
     };
     let state = PolicyState {

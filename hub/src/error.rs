@@ -31,3 +31,11 @@ pub enum HubError {
     #[error("can't start the store's writer thread: {source}")]
     WriterThread { source: io::Error },
 }
+
+impl From<crate::catalog::CatalogError> for HubError {
+    fn from(error: crate::catalog::CatalogError) -> Self {
+        Self::Catalog {
+            why: error.to_string(),
+        }
+    }
+}

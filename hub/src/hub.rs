@@ -4,6 +4,7 @@ use crate::access::Access;
 use crate::catalog::Catalog;
 use crate::config::HubConfig;
 use crate::fleet::Fleet;
+use crate::fleet_policy::Policies;
 use crate::links::Links;
 use crate::reports::Reports;
 use crate::stats::Stats;
@@ -20,6 +21,7 @@ pub(crate) struct Hub {
     pub(crate) store: Store,
     pub(crate) catalog: Catalog,
     pub(crate) fleet: Fleet,
+    pub(crate) policies: Policies,
     pub(crate) reports: Reports,
     pub(crate) access: Access,
     pub(crate) tls: Option<Tls>,

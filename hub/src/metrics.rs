@@ -126,7 +126,8 @@ fn sessions(text: &mut String, all: &[SessionSummary]) {
 }
 
 fn labels(one: &SessionSummary) -> String {
-    let service = one.signature.executable.rsplit('/').next().unwrap_or_default();
+    let file = one.signature.executable.rsplit('/').next().unwrap_or_default();
+    let service = one.labels.get("service").unwrap_or(file);
     format!(
         "session=\"{}\",service=\"{}\",host=\"{}\"",
         one.session,

@@ -1,10 +1,11 @@
 //! Starting, accepting connections, and going down in order.
 
 use crate::access::{Access, Origin, Role, Visitor};
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::Catalog;
 use crate::config::HubConfig;
 use crate::error::HubError;
 use crate::fleet::{self, Fleet};
+use crate::fleet_policy::{Policies, engine};
 use crate::http;
 use crate::hub::{Hub as Shared, Place};
 use crate::links::{self, Links};
@@ -58,7 +59,7 @@ impl Hub {
         raise_file_limit(&config);
         let tls = config.tls.clone().map(Tls::open).transpose()?;
         let stats = Arc::new(Stats::default());
-        let (store, found, catalog, access, links) = open_data(&config, &stats).await?;
+        let (store, found, catalog, access, links, policies) = open_data(&config, &stats).await?;
         if !address.ip().is_loopback() && access.is_open() && !config.allow_remote {
             return Err(HubError::NoAccessControl { address });
         }
@@ -82,6 +83,7 @@ impl Hub {
             tls,
             port: address.port(),
             links,
+            policies,
             epoch: crate::clock::unix_ns(),
             closing: watch::Sender::new(false),
             numbers: AtomicU64::new(0),
@@ -132,6 +134,7 @@ impl Hub {
         let beside = [
             tokio::spawn(fleet::keep_list(Arc::clone(&shared))),
             tokio::spawn(links::sweep(Arc::clone(&shared))),
+            tokio::spawn(engine::run(Arc::clone(&shared))),
             tokio::spawn(save_uses(Arc::clone(&shared))),
             tokio::spawn(tls::follow_files(Arc::clone(&shared))),
         ];
@@ -168,18 +171,16 @@ impl Hub {
 async fn open_data(
     config: &HubConfig,
     stats: &Arc<Stats>,
-) -> Result<(Store, Found, Catalog, Access, Links), HubError> {
+) -> Result<(Store, Found, Catalog, Access, Links, Policies), HubError> {
     let (data_dir, limits, log) = (config.data_dir.clone(), config.limits, config.log.clone());
     let (require_token, stats) = (config.require_token, Arc::clone(stats));
     let opened = tokio::task::spawn_blocking(move || {
         let (store, found) = Store::open(&data_dir, limits, &stats, &log)?;
-        let failed = |error: CatalogError| HubError::Catalog {
-            why: error.to_string(),
-        };
-        let catalog = Catalog::open(&data_dir).map_err(failed)?;
-        let access = Access::open(&catalog, require_token, &limits, stats).map_err(failed)?;
-        let links = Links::load(&catalog, &data_dir).map_err(failed)?;
-        Ok((store, found, catalog, access, links))
+        let catalog = Catalog::open(&data_dir)?;
+        let access = Access::open(&catalog, require_token, &limits, stats)?;
+        let links = Links::load(&catalog, &data_dir)?;
+        let policies = Policies::open(&catalog, crate::clock::unix_ns())?;
+        Ok((store, found, catalog, access, links, policies))
     });
     opened.await.unwrap_or_else(|failed| {
         Err(HubError::DataDir {

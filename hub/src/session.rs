@@ -5,10 +5,11 @@
 //! cursor with the end of the log. So memory stays bounded however slow a peer is.
 
 use crate::policy::Authority;
+use crate::pulses::PulseRing;
 use crate::store::index::{Added, LogView, Stretch};
 use crate::store::meta::Meta;
 use bytes::Bytes;
-use heaptide_policy::Policy;
+use heaptide_policy::{Labels, Policy};
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::{Open, PolicyState, Pulse, SessionState, SessionSummary};
 use heaptide_protocol::session::{Capability, PlatformSignature};
@@ -25,15 +26,18 @@ pub(crate) struct Session {
 #[derive(Debug)]
 struct State {
     signature: PlatformSignature,
+    labels: Labels,
     capabilities: Vec<Capability>,
     rate_write_granted: bool,
     state: SessionState,
     policy: Authority,
     pulse: Option<Pulse>,
+    pulses: PulseRing,
     log: LogView,
     tail: Tail,
     /// The collector's connection; a newer one takes the place of an older one.
     link: Option<Link>,
+    opened_unix_ns: u64,
     links_so_far: u64,
     watchers: Vec<(u64, Arc<Notify>)>,
 }
@@ -53,6 +57,18 @@ pub(crate) struct LinkView {
     pub(crate) pending: Option<Policy>,
     pub(crate) replaced: bool,
     pub(crate) failure: Option<String>,
+}
+
+/// A session, as far as the fleet's policy needs to know it.
+#[derive(Debug)]
+pub(crate) struct ForPolicy {
+    pub(crate) is_live: bool,
+    /// When its collector was seen last, if it is not there.
+    pub(crate) away_since_unix_ns: u64,
+    pub(crate) labels: Labels,
+    pub(crate) authority: Authority,
+    pub(crate) pulse: Option<Pulse>,
+    pub(crate) opened_unix_ns: u64,
 }
 
 /// Where a console is in a session.
@@ -92,14 +108,17 @@ impl Session {
             id,
             state: Mutex::new(State {
                 signature: meta.signature,
+                labels: meta.labels,
                 capabilities: meta.capabilities,
                 rate_write_granted: meta.rate_write_granted,
                 state,
-                policy: Authority::new(meta.policy, meta.issued_revision),
+                policy: Authority::new(meta.policy, meta.issued_revision, meta.standing),
                 pulse: None,
+                pulses: PulseRing::default(),
                 log,
                 tail: Tail::default(),
                 link: None,
+                opened_unix_ns: 0,
                 links_so_far: 0,
                 watchers: Vec::new(),
             }),
@@ -116,6 +135,7 @@ impl Session {
         SessionSummary {
             session: self.id,
             signature: state.signature.clone(),
+            labels: state.labels.clone(),
             capabilities: state.capabilities.clone(),
             state: state.state.clone(),
             first_ns,
@@ -133,10 +153,12 @@ impl Session {
         Meta {
             session: self.id.to_string(),
             signature: state.signature.clone(),
+            labels: state.labels.clone(),
             capabilities: state.capabilities.clone(),
             rate_write_granted: state.rate_write_granted,
             state: state.state.clone(),
             policy: state.policy.state().clone(),
+            standing: state.policy.standing().clone(),
             issued_revision: state.policy.issued_revision(),
             sealed: state.log.sealed().cloned().collect(),
         }
@@ -146,10 +168,12 @@ impl Session {
     pub(crate) fn open(&self, open: Open, wake: Arc<Notify>) -> u64 {
         let mut state = self.lock();
         state.signature = open.signature;
+        state.labels = open.labels;
         state.capabilities = open.capabilities;
         state.rate_write_granted = open.rate_write_granted;
         state.policy.opened(open.policy);
         state.state = SessionState::Live;
+        state.opened_unix_ns = crate::clock::unix_ns();
         state.links_so_far += 1;
         let number = state.links_so_far;
         let link = Link {
@@ -171,6 +195,9 @@ impl Session {
         }
         state.link = None;
         state.pulse = None;
+        if ended {
+            state.pulses = PulseRing::default();
+        }
         state.state = if ended {
             SessionState::Ended
         } else {
@@ -192,8 +219,20 @@ impl Session {
         }
     }
 
-    pub(crate) fn set_pulse(&self, pulse: Pulse) {
-        self.lock().pulse = Some(pulse);
+    /// Whether an older one was forgotten for it.
+    pub(crate) fn set_pulse(&self, pulse: Pulse, kept: usize) -> bool {
+        let mut state = self.lock();
+        let forgot = state
+            .pulses
+            .push(&pulse, crate::clock::unix_ns() / 1_000_000_000, kept);
+        state.pulse = Some(pulse);
+        forgot
+    }
+
+    /// Its last pulses, with what they are grouped by.
+    pub(crate) fn pulses(&self) -> (Labels, PulseRing) {
+        let state = self.lock();
+        (state.labels.clone(), state.pulses.clone())
     }
 
     /// Runs a change of the policy's state, then wakes the collector's connection.
@@ -204,6 +243,22 @@ impl Session {
             link.wake.notify_one();
         }
         result
+    }
+
+    /// What the fleet's policy looks at; none of a session that is over.
+    pub(crate) fn for_policy(&self) -> Option<ForPolicy> {
+        let state = self.lock();
+        (state.state != SessionState::Ended).then(|| ForPolicy {
+            is_live: state.state == SessionState::Live,
+            away_since_unix_ns: match state.state {
+                SessionState::Away { since_unix_ns } => since_unix_ns,
+                SessionState::Live | SessionState::Ended => 0,
+            },
+            labels: state.labels.clone(),
+            authority: state.policy.clone(),
+            pulse: state.pulse.clone(),
+            opened_unix_ns: state.opened_unix_ns,
+        })
     }
 
     pub(crate) fn policy_state(&self) -> PolicyState {

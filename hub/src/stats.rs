@@ -74,6 +74,12 @@ counters! {
     links_not_found,
     /// Recordings that became sessions.
     sessions_imported,
+    /// Pulses that made room for newer ones of the same session.
+    pulses_forgotten,
+    /// Policies that the fleet's rules came to, for one session each, refused ones included.
+    policies_issued,
+    /// Revisions of the fleet's policy that were taken back.
+    policy_roll_backs,
     /// Answers to questions for a table.
     reports_computed,
     /// Tokens that opened nothing, those not looked at because their address was locked out included.

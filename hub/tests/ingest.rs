@@ -324,6 +324,9 @@ async fn a_pulse_reaches_the_list_and_no_disk() {
         sampling_rate_bytes: 512 << 10,
         collector_cpu_permille: 3,
         collector_rss_bytes: 20 << 20,
+        sent_bytes_per_s: 0,
+        host_available_bytes: 0,
+        host_total_bytes: 0,
     };
     collector.control(FrameKind::Pulse, id, &pulse).await;
     let listed = console.listed(id, |summary| summary.pulse.is_some()).await;

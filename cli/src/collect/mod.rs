@@ -119,6 +119,10 @@ fn attach_arguments(options: &CollectOptions, seen: &Seen) -> Vec<OsString> {
         arguments.push(spool.into());
     }
     arguments.extend(options.access.arguments());
+    for (key, value) in &options.labels.labels {
+        arguments.push("--label".into());
+        arguments.push(format!("{key}={value}").into());
+    }
     arguments.extend(options.policy.arguments());
     arguments.push(seen.pid.to_string().into());
     arguments

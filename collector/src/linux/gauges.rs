@@ -60,6 +60,40 @@ pub(crate) fn own(page_bytes: u64) -> Vec<GaugeValue> {
     ])
 }
 
+/// Memory of the host, as the kernel counts it; a control group's limit is not in it. 0 is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct HostMemory {
+    pub(crate) available_bytes: u64,
+    pub(crate) total_bytes: u64,
+}
+
+impl HostMemory {
+    pub(crate) fn read() -> Self {
+        Self::parse(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
+    }
+
+    pub(crate) fn gauges(self) -> Vec<GaugeValue> {
+        let mut known = values(&[
+            (Gauge::HOST_AVAILABLE_BYTES, self.available_bytes),
+            (Gauge::HOST_TOTAL_BYTES, self.total_bytes),
+        ]);
+        known.retain(|gauge| gauge.value != 0);
+        known
+    }
+
+    fn parse(text: &str) -> Self {
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            let kib: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+            kib.checked_mul(1024)
+        };
+        Self {
+            available_bytes: field("MemAvailable:").unwrap_or(0),
+            total_bytes: field("MemTotal:").unwrap_or(0),
+        }
+    }
+}
+
 /// Of this thread, which does all the watching; a hub in the same process has others.
 pub(crate) fn own_cpu_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
@@ -129,6 +163,22 @@ fn values(pairs: &[(Gauge, u64)]) -> Vec<GaugeValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hosts_memory_is_read_by_name() {
+        let text = "MemTotal:       8000 kB\nMemFree: 1 kB\nMemAvailable:    2000 kB\n";
+        for (text, available_bytes, total_bytes) in [
+            (text, 2_048_000, 8_192_000),
+            ("", 0, 0),
+            ("MemTotal: x kB\n", 0, 0),
+        ] {
+            let expected = HostMemory {
+                available_bytes,
+                total_bytes,
+            };
+            assert_eq!(HostMemory::parse(text), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn rollup_is_read_by_name() {

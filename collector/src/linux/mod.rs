@@ -19,9 +19,9 @@ pub use memory::goroutines;
 pub use process::{MappedPart, Process, Stat};
 pub use signature::{monotonic_ns, unix_ns};
 
-pub(crate) use gauges::{Pacer, own, own_cpu_ns, rollup, size, usage, value_of};
+pub(crate) use gauges::{HostMemory, Pacer, own, own_cpu_ns, rollup, size, usage, value_of};
 pub(crate) use go::{SEEN_FROM_ATTACH, capabilities};
 pub(crate) use process::describe_status;
-pub(crate) use signature::signature;
+pub(crate) use signature::{labels, signature};
 pub(crate) use sys::{readable, release, spawn_stopped, wait_for_exec};
 pub(crate) use ticker::Ticker;

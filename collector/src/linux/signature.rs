@@ -2,9 +2,15 @@
 
 use super::go::GoTarget;
 use super::process::Process;
+use heaptide_policy::Labels;
 use heaptide_protocol::session::{Clock, ClockKind, PlatformSignature};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs;
+use std::path::Path;
+
+/// As `git` abbreviates in a large repository.
+const COMMIT_LETTERS: usize = 12;
+const BUILD_ID_LETTERS: usize = 16;
 
 /// `CLOCK_MONOTONIC`: also the clock of the kernel's records and of Go's `nanotime`.
 pub fn monotonic_ns() -> u64 {
@@ -51,6 +57,33 @@ pub(crate) fn signature(process: &Process, target: &GoTarget) -> PlatformSignatu
     }
 }
 
+/// What the program and the host are called without a person saying so.
+pub(crate) fn labels(signature: &PlatformSignature, target: &GoTarget) -> Labels {
+    let mut labels = Labels::default();
+    let file = Path::new(&signature.executable).file_name().unwrap_or_default();
+    let service = file.to_string_lossy();
+    // What the kernel puts behind the name of a program that was replaced on disk.
+    labels.suggest("service", service.trim_end_matches(" (deleted)"));
+    labels.suggest("host", &signature.host_name);
+    labels.suggest("platform", &format!("linux/{}", signature.architecture));
+    let build = target.binary().build_info();
+    let told = build.and_then(|build| version(build.main_version(), |key| build.setting(key)));
+    // A binary without build information still differs from the one before.
+    let build_id = signature.build_id.chars().take(BUILD_ID_LETTERS).collect();
+    labels.suggest("version", &told.unwrap_or(build_id));
+    labels
+}
+
+/// The main module's version, else the commit that it was built from.
+fn version<'a>(module: Option<&str>, setting: impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+    if let Some(tagged) = module.filter(|version| !version.is_empty() && *version != "(devel)") {
+        return Some(tagged.to_owned());
+    }
+    let commit: String = setting("vcs.revision")?.chars().take(COMMIT_LETTERS).collect();
+    let modified = setting("vcs.modified") == Some("true");
+    Some(if modified { commit + "-modified" } else { commit })
+}
+
 fn clock() -> Clock {
     let before = monotonic_ns();
     let unix_ns = unix_ns();
@@ -92,6 +125,27 @@ fn release_field(text: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_the_modules_or_the_commits() {
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        for (module, revision, modified, expected) in [
+            (Some("v1.2.3"), Some(commit), None, Some("v1.2.3")),
+            (Some("(devel)"), Some(commit), None, Some("0123456789ab")),
+            (None, Some(commit), Some("true"), Some("0123456789ab-modified")),
+            (None, Some("abc"), Some("false"), Some("abc")),
+            (Some("(devel)"), None, None, None),
+            (Some(""), None, None, None),
+        ] {
+            let setting = |key: &str| match key {
+                "vcs.revision" => revision,
+                "vcs.modified" => modified,
+                _ => None,
+            };
+            let got = version(module, setting);
+            assert_eq!(got.as_deref(), expected, "{module:?} {revision:?} {modified:?}");
+        }
+    }
 
     #[test]
     fn words_are_found() {

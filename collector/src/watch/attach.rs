@@ -7,7 +7,7 @@ use crate::linux::bpf::{
     BpfError, BpfOptions, BpfSession, ClassSet, Program, TargetSpec, mount_tracefs, tracefs_path,
 };
 use crate::linux::{self, GoTarget, ProbePlan, Process};
-use heaptide_policy::{Policy, Sources};
+use heaptide_policy::{Labels, Policy, Sources};
 use heaptide_protocol::session::{Capability, CapabilityState, PlatformSignature};
 use std::ffi::OsString;
 use std::process::{Child, Command};
@@ -23,6 +23,7 @@ pub struct Target {
     pub(super) kernel: KernelClasses,
     pub(super) child: Option<Child>,
     pub(super) signature: PlatformSignature,
+    pub(super) labels: Labels,
     pub(super) capabilities: Vec<Capability>,
     no_bpf: Option<NoProbes>,
     pub(super) warnings: Vec<String>,
@@ -97,6 +98,7 @@ impl Target {
             .and_then(|address| process.read_word(address).ok());
         let capabilities = linux::capabilities(&plan, mappings, rate);
         let signature = linux::signature(&process, &go);
+        let labels = linux::labels(&signature, &go);
         let kernel = KernelClasses::new(
             process.pid(),
             go.sites(&Program::GC_WORK),
@@ -110,10 +112,19 @@ impl Target {
             bpf,
             child,
             signature,
+            labels,
             capabilities,
             no_bpf,
             warnings,
         })
+    }
+
+    /// What a person says goes before what was found.
+    pub(super) fn name(&mut self, given: &Labels) {
+        let found = std::mem::replace(&mut self.labels, given.clone());
+        for (key, value) in found.iter() {
+            self.labels.suggest(key, value);
+        }
     }
 
     /// Rows of what needs probes say why there are none.

@@ -39,6 +39,7 @@ pub(super) fn connect(
     };
     let open = Open {
         signature: target.signature.clone(),
+        labels: target.labels.clone(),
         capabilities: target.capabilities.clone(),
         policy: policy.clone(),
         rate_write_granted: rate_write && target.go.rate_address().is_some(),

@@ -21,7 +21,7 @@ pub use recording::Recorded;
 pub use run::{Outcome, watch};
 
 use crate::uplink::TlsTrust;
-use heaptide_policy::Policy;
+use heaptide_policy::{Labels, Policy};
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::Pulse;
 use heaptide_protocol::exact::ExactEnd;
@@ -34,6 +34,8 @@ use std::path::PathBuf;
 pub struct WatchConfig {
     pub target: TargetChoice,
     pub destination: Destination,
+    /// What the person calls this session by; what the program and the host tell is added.
+    pub labels: Labels,
     pub policy: Policy,
     /// Whether a policy may have `MemProfileRate` written at all.
     pub allow_rate_write: bool,

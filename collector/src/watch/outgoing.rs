@@ -20,6 +20,7 @@ pub(super) struct Outgoing {
     next_seq: u64,
     writer: SectionWriter,
     store: Store,
+    made_bytes: u64,
 }
 
 /// Where frames are kept.
@@ -38,7 +39,13 @@ impl Outgoing {
             next_seq: 1,
             writer: SectionWriter::default(),
             store,
+            made_bytes: 0,
         }
+    }
+
+    /// All frames so far, as they travel.
+    pub(super) fn made_bytes(&self) -> u64 {
+        self.made_bytes
     }
 
     pub(super) fn session(&self) -> SessionId {
@@ -125,6 +132,7 @@ impl Outgoing {
             Store::File(recording) => recording.append(&bytes)?,
         }
         self.next_seq += 1;
+        self.made_bytes += bytes.len() as u64;
         Ok(())
     }
 }

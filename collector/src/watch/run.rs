@@ -1,5 +1,7 @@
 //! The loop: a tick at a time until the program ends or the watch is called off.
 
+mod second;
+
 use super::attach::Target;
 use super::capabilities::sampled_at;
 use super::connect::{connect, new_session_id, upload_orphans_of};
@@ -15,15 +17,16 @@ use crate::CollectorError;
 use crate::linux::bpf::{BpfSession, ClassSet, Counters, decode};
 use crate::linux::leak_check::LeakCheck;
 use crate::linux::rate::RateControl;
-use crate::linux::{self, Pacer, Ticker, monotonic_ns};
+use crate::linux::{self, HostMemory, Pacer, Ticker, monotonic_ns};
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::uplink::{SpoolNotice, UplinkEvent};
-use heaptide_policy::{BudgetAction, BudgetGuard, CostSample, Policy};
-use heaptide_protocol::control::{PolicyOutcome, PolicyResult, Pulse};
+use heaptide_policy::{BudgetGuard, CostSample, Policy};
+use heaptide_protocol::control::{PolicyOutcome, PolicyResult};
 use heaptide_protocol::frame::encode_control;
-use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
+use heaptide_protocol::gauges::{Gauge, Gauges};
 use heaptide_protocol::section::{EndReason, Section, SessionEnd, SessionStart};
 use heaptide_protocol::{FrameKind, SessionId};
+use second::SecondSample;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -109,18 +112,10 @@ struct Watch {
     last_second: SecondSample,
     budget: BudgetGuard,
     cost: CostSample,
+    host: HostMemory,
     counters: Counters,
     rss_bytes: u64,
     rate_write: bool,
-}
-
-/// Running totals a second ago, for rates.
-#[derive(Debug, Clone, Copy, Default)]
-struct SecondSample {
-    at_ns: u64,
-    allocated_bytes: f64,
-    samples: u64,
-    own_cpu_ns: u64,
 }
 
 impl Watch {
@@ -129,6 +124,7 @@ impl Watch {
             .go
             .rate_address()
             .map(|address| RateControl::new(address, config.guard_executable.clone()));
+        target.name(&config.labels);
         let leak_check = LeakCheck::new(target.go.leak_check_address(), config.allow_leak_check);
         let readers = Readers::all(&target.go, target.rate_bytes());
         target.capabilities.extend(readers.capabilities());
@@ -192,7 +188,9 @@ impl Watch {
             cost: CostSample {
                 cpu_permille: 0,
                 rss_bytes: 0,
+                sent_bytes_per_s: 0,
             },
+            host: HostMemory::default(),
             counters: Counters::default(),
             rss_bytes: 0,
             rate_write,
@@ -223,6 +221,7 @@ impl Watch {
     fn introduce(&mut self) -> Result<(), CollectorError> {
         let start = SessionStart {
             signature: self.target.signature.clone(),
+            labels: self.target.labels.clone(),
             capabilities: self.target.capabilities.clone(),
             policy: self.policy_at_start.clone(),
         };
@@ -363,96 +362,6 @@ impl Watch {
             timestamp_ns: now_ns,
             values,
         }));
-    }
-
-    /// Those that are read once a second, or less often.
-    fn read_slow_gauges(&mut self, now_ns: u64) {
-        let process = &self.target.process;
-        let mut values = linux::usage(process).unwrap_or_default();
-        if self.rollup_pacer.due(now_ns) {
-            values.extend(linux::rollup(process).unwrap_or_default());
-            self.rollup_pacer.took(now_ns, monotonic_ns());
-        }
-        let own = linux::own(self.page_bytes);
-        self.cost.rss_bytes = linux::value_of(&own, Gauge::COLLECTOR_RSS_BYTES);
-        values.extend(own);
-        values.extend(self.target.kernel_gauges());
-        let more = [
-            (
-                Gauge::SAMPLING_RATE_BYTES,
-                self.control.program_rate(&self.target),
-            ),
-            (Gauge::SPOOL_BYTES, self.outgoing.waiting_bytes()),
-            (Gauge::LIVE_SAMPLES, self.pipeline.live_samples() as u64),
-        ];
-        values.extend(more.map(|(gauge, value)| GaugeValue { gauge, value }));
-        self.waiting.push(Section::Gauges(Gauges {
-            timestamp_ns: now_ns,
-            values,
-        }));
-    }
-
-    fn every_second(&mut self, now_ns: u64, tell: &mut dyn FnMut(WatchEvent)) -> Result<(), CollectorError> {
-        self.read_slow_gauges(now_ns);
-        self.follow_rate(tell)?;
-        self.target.go.refresh(&self.target.process);
-        if let Some(bpf) = &self.target.bpf {
-            self.counters = bpf.counters()?;
-        }
-        self.waiting.push(Section::Loss(loss_report(
-            &self.counters,
-            self.pipeline.books(),
-            now_ns,
-        )));
-        self.measure(now_ns, tell);
-        Ok(())
-    }
-
-    /// What we cost and what the fleet page shows.
-    fn measure(&mut self, now_ns: u64, tell: &mut dyn FnMut(WatchEvent)) {
-        let (allocated_bytes, samples) = self.pipeline.allocated();
-        let now = SecondSample {
-            at_ns: now_ns,
-            allocated_bytes,
-            samples,
-            own_cpu_ns: linux::own_cpu_ns(),
-        };
-        let last = std::mem::replace(&mut self.last_second, now);
-        let span_ns = now.at_ns.saturating_sub(last.at_ns).max(1);
-        let seconds = span_ns as f64 / 1e9;
-        self.cost.cpu_permille = ((now.own_cpu_ns - last.own_cpu_ns) * 1000 / span_ns) as u32;
-        match self.budget.observe(&self.control.policy().budget, self.cost) {
-            Some(BudgetAction::ShedEvents) => {
-                self.pipeline.set_shedding(true);
-                let message = format!(
-                    "over budget ({} thousandths of a core, {} bytes): event rows are left out",
-                    self.cost.cpu_permille, self.cost.rss_bytes
-                );
-                tell(WatchEvent::Warning { message });
-            }
-            Some(BudgetAction::RestoreEvents) => self.pipeline.set_shedding(false),
-            None => {}
-        }
-        let (live_bytes, live_std_error_bytes) = self.pipeline.live_estimate();
-        let kernel: Vec<_> = self.counters.iter().map(|(_, counts)| counts).collect();
-        let pulse = Pulse {
-            timestamp_ns: now_ns,
-            rss_bytes: self.rss_bytes,
-            live_bytes,
-            live_std_error_bytes,
-            allocated_bytes_per_s: (now.allocated_bytes - last.allocated_bytes) / seconds,
-            samples_per_s: (now.samples - last.samples) as f64 / seconds,
-            dropped: kernel.iter().map(|counts| counts.dropped()).sum(),
-            seen: kernel.iter().map(|counts| counts.seen).sum(),
-            sampling_rate_bytes: self.pipeline.rate_bytes(),
-            collector_cpu_permille: self.cost.cpu_permille,
-            collector_rss_bytes: self.cost.rss_bytes,
-        };
-        self.send_control(FrameKind::Pulse, &pulse);
-        tell(WatchEvent::Second {
-            pulse: Box::new(pulse),
-            recorded: self.outgoing.recorded(),
-        });
     }
 
     fn on_uplink(

@@ -81,6 +81,11 @@ impl BuildInfo {
         self.fields("mod").next()?.split('\t').next()
     }
 
+    /// Version of the module that the main package is in, e.g. `v1.2.0`; `(devel)` where it has none.
+    pub fn main_version(&self) -> Option<&str> {
+        self.fields("mod").next()?.split('\t').nth(1)
+    }
+
     /// A build setting, e.g. `-ldflags`, `CGO_ENABLED`, `vcs.revision`, `vcs.modified`.
     pub fn setting(&self, key: &str) -> Option<&str> {
         self.fields("build")
@@ -127,6 +132,7 @@ mod tests {
         assert_eq!(info.version().unwrap().minor, 27);
         assert_eq!(info.main_package(), Some("ex.com/a/cmd"));
         assert_eq!(info.main_module(), Some("ex.com/a"));
+        assert_eq!(info.main_version(), Some("v1.2.0"));
         assert_eq!(info.setting("vcs.revision"), Some("0abc"));
         assert_eq!(info.setting("-ldflags"), Some("\"-s -w\""));
         assert_eq!(info.setting("vcs.time"), None);

@@ -71,6 +71,7 @@ fn a_policy_turns_classes_on_and_off() {
             trust: Default::default(),
             spool_root: dir.path().join("spool"),
         },
+        labels: Default::default(),
         policy: Policy {
             sources: Sources {
                 huge_pages: false,

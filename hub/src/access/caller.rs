@@ -34,6 +34,14 @@ impl Caller {
         }
     }
 
+    /// The hub itself, for what it decides without a person.
+    pub(crate) fn hub() -> Self {
+        Self {
+            name: "hub".to_owned(),
+            role: Role::Admin,
+        }
+    }
+
     /// Or a sentence on what is lacking.
     pub(crate) fn may(&self, needed: Role) -> Result<(), String> {
         let allowed = match needed {

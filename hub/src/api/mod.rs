@@ -4,8 +4,12 @@
 
 mod annotations;
 mod audit;
+mod dashboards;
+mod fleet;
 mod links;
+mod policy;
 mod problem;
+mod rollout;
 mod sessions;
 mod sign_in;
 mod tokens;
@@ -54,6 +58,10 @@ fn described() -> (Router<Arc<Hub>>, utoipa::openapi::OpenApi) {
         .merge(transfer::routes())
         .merge(annotations::routes())
         .merge(links::routes())
+        .merge(policy::routes())
+        .merge(rollout::routes())
+        .merge(fleet::routes())
+        .merge(dashboards::routes())
         .merge(audit::routes())
         .merge(sign_in::routes())
         .merge(tokens::routes())

@@ -3,9 +3,11 @@
 use crate::catalog::CatalogError;
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Map, Value};
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub(crate) struct Problem {
     status: StatusCode,
     sentence: String,
     retry_after: Option<Duration>,
+    /// What a program can go by, beside the sentence.
+    details: Map<String, Value>,
 }
 
 impl Problem {
@@ -21,15 +25,12 @@ impl Problem {
             status,
             sentence: sentence.into(),
             retry_after: None,
+            details: Map::new(),
         }
     }
 
     pub(crate) fn unauthorized(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, sentence)
-    }
-
-    pub(crate) fn conflict(sentence: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, sentence)
     }
 
     /// Too often; after so long again.
@@ -60,8 +61,19 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, sentence)
     }
 
+    /// Somebody else was faster.
+    pub(crate) fn conflict(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, sentence)
+    }
+
     pub(crate) fn unavailable(sentence: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, sentence)
+    }
+
+    pub(crate) fn with<T: Serialize>(mut self, name: &str, value: &T) -> Self {
+        let value = serde_json::to_value(value).unwrap_or(Value::Null);
+        self.details.insert(name.to_owned(), value);
+        self
     }
 }
 
@@ -71,9 +83,23 @@ impl From<CatalogError> for Problem {
     }
 }
 
+impl From<JsonRejection> for Problem {
+    fn from(wrong: JsonRejection) -> Self {
+        Self::new(wrong.status(), wrong.body_text())
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(wrong: QueryRejection) -> Self {
+        Self::bad_request(wrong.body_text())
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
-        let mut response = (self.status, Json(json!({ "error": self.sentence }))).into_response();
+        let mut body = self.details;
+        body.insert("error".to_owned(), self.sentence.into());
+        let mut response = (self.status, Json(Value::Object(body))).into_response();
         let headers = response.headers_mut();
         if let Some(left) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(left)));

@@ -4,10 +4,12 @@ use super::Problem;
 use crate::access::{Caller, Role};
 use crate::hub::Hub;
 use crate::reports;
+use crate::search::{self, Filter, LabelCount};
 use crate::session::Session;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
+use heaptide_policy::Labels;
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::{PolicyState, Pulse, SessionState, SessionSummary};
 use heaptide_protocol::report::{Report, ReportKind, ReportQuery, Window};
@@ -22,6 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Hub>> {
     OpenApiRouter::new()
         .routes(routes!(stats))
         .routes(routes!(sessions))
+        .routes(routes!(labels))
         .routes(routes!(report))
 }
 
@@ -40,6 +43,8 @@ struct StatsBody {
 struct SessionBody {
     /// 32 hexadecimal digits, as in links.
     session: String,
+    #[schema(value_type = Object)]
+    labels: Labels,
     #[schema(value_type = Object)]
     state: SessionState,
     first_ns: u64,
@@ -111,16 +116,40 @@ async fn stats(
     }))
 }
 
-/// All sessions: live ones first, then the newest.
-#[utoipa::path(get, path = "/api/v1/sessions", responses((status = 200, body = Vec<SessionBody>)))]
+/// Sessions that match, or all: live ones first, then the newest. A parameter may be given several times: all
+/// labels must match, of several values for one label any.
+#[utoipa::path(
+    get,
+    path = "/api/v1/sessions",
+    params(
+        ("label" = Option<String>, Query, description = "KEY=VALUE"),
+        ("text" = Option<String>, Query, description = "Part of a label, executable, command line, host or id"),
+        ("state" = Option<String>, Query, description = "live, away or ended"),
+    ),
+    responses((status = 200, body = Vec<SessionBody>), (status = 400))
+)]
 async fn sessions(
     State(hub): State<Arc<Hub>>,
     Extension(caller): Extension<Caller>,
+    parameters: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Json<Vec<SessionBody>>, Problem> {
     caller.may(Role::Viewer).map_err(Problem::forbidden)?;
-    Ok(Json(
-        hub.fleet.summaries().into_iter().map(SessionBody::from).collect(),
-    ))
+    let Query(mut parameters) = parameters.map_err(|wrong| Problem::bad_request(wrong.body_text()))?;
+    let filter = Filter::take(&mut parameters).map_err(Problem::bad_request)?;
+    search::refuse_rest(&parameters, "label, text or state").map_err(Problem::bad_request)?;
+    let mut found = hub.fleet.summaries();
+    found.retain(|summary| filter.matches(summary));
+    Ok(Json(found.into_iter().map(SessionBody::from).collect()))
+}
+
+/// All labels with their values, and how many sessions have them: the most common first.
+#[utoipa::path(get, path = "/api/v1/labels", responses((status = 200, body = Vec<LabelCount>)))]
+async fn labels(
+    State(hub): State<Arc<Hub>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Vec<LabelCount>>, Problem> {
+    caller.may(Role::Viewer).map_err(Problem::forbidden)?;
+    Ok(Json(search::count_labels(&hub.fleet.summaries())))
 }
 
 /// One of the tables, computed from what is stored.
@@ -158,6 +187,7 @@ impl From<SessionSummary> for SessionBody {
     fn from(summary: SessionSummary) -> Self {
         Self {
             session: summary.session.to_string(),
+            labels: summary.labels,
             state: summary.state,
             first_ns: summary.first_ns,
             last_ns: summary.last_ns,

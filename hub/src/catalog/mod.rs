@@ -95,6 +95,30 @@ impl Catalog {
         Ok(all)
     }
 
+    /// The last ones of a kind by their keys, before `before` if that is given; the last of all first.
+    pub(crate) fn last<E: Entry>(
+        &self,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, E)>, CatalogError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let table = match transaction.open_table(table::<E>()) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let range = match before {
+            Some(before) => table.range::<&str>(..before),
+            None => table.range::<&str>(..),
+        };
+        let mut last = Vec::new();
+        for row in range.map_err(failed)?.rev().take(limit) {
+            let (key, value) = row.map_err(failed)?;
+            last.push((key.value().to_owned(), decode(value.value())?));
+        }
+        Ok(last)
+    }
+
     /// Makes a change whole or not at all. On a thread that may block, since the disk is waited for.
     pub(crate) async fn change<T: Send + 'static>(
         &self,
@@ -158,7 +182,7 @@ mod tests {
     use super::*;
     use serde::Deserialize;
 
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     struct Thing {
         size: u32,
     }
@@ -189,6 +213,10 @@ mod tests {
                 ("b".to_owned(), Thing { size: 2 })
             ]
         );
+        let last = |before, limit| catalog.last::<Thing>(before, limit).unwrap();
+        assert_eq!(last(None, 9), [all[1].clone(), all[0].clone()]);
+        assert_eq!(last(None, 1), [all[1].clone()]);
+        assert_eq!(last(Some("b"), 9), [all[0].clone()]);
         assert_eq!(catalog.change_now(|change| change.remove::<Thing>("a")), Ok(true));
         assert_eq!(
             catalog.change_now(|change| change.remove::<Thing>("a")),

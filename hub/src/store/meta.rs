@@ -3,6 +3,8 @@
 //! JSON because it grows: a field that an older hub did not write takes its default.
 
 use super::index::Segment;
+use crate::policy::Standing;
+use heaptide_policy::Labels;
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::{PolicyState, SessionState};
 use heaptide_protocol::session::{Capability, Clock, ClockKind, PlatformSignature};
@@ -19,10 +21,15 @@ pub(crate) struct Meta {
     /// Hexadecimal; must agree with the folder's name.
     pub(crate) session: String,
     pub(crate) signature: PlatformSignature,
+    #[serde(default)]
+    pub(crate) labels: Labels,
     pub(crate) capabilities: Vec<Capability>,
     pub(crate) rate_write_granted: bool,
     pub(crate) state: SessionState,
     pub(crate) policy: PolicyState,
+    /// How it stands with the fleet's policy.
+    #[serde(default)]
+    pub(crate) standing: Standing,
     /// The highest policy revision ever given out, so that no number is used twice.
     #[serde(default)]
     pub(crate) issued_revision: u64,
@@ -61,10 +68,12 @@ impl Meta {
                     error_ns: 0,
                 },
             },
+            labels: Labels::default(),
             capabilities: Vec::new(),
             rate_write_granted: false,
             state: SessionState::Away { since_unix_ns: 0 },
             policy: PolicyState::default(),
+            standing: Standing::default(),
             issued_revision: 0,
             sealed: Vec::new(),
         }
@@ -105,5 +114,30 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meta_from_before_there_were_labels_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = SessionId([7; 16]);
+        let mut meta = Meta::unknown(id);
+        meta.policy.applied = Some(heaptide_policy::Policy::default());
+        let mut old = serde_json::to_value(&meta).unwrap();
+        old.as_object_mut().unwrap().remove("labels");
+        old.as_object_mut().unwrap().remove("standing");
+        let policy = old["policy"].as_object_mut().unwrap();
+        policy.remove("fleet_revision");
+        policy.remove("is_overridden");
+        policy["applied"]["budget"]
+            .as_object_mut()
+            .unwrap()
+            .remove("sent_bytes_per_s");
+        fs::write(folder.path().join(NAME), old.to_string()).unwrap();
+        assert_eq!(Meta::load(folder.path(), id).unwrap(), meta);
     }
 }

@@ -10,7 +10,7 @@ pub mod story;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use heaptide_hub::{Hub, HubConfig, Log};
-use heaptide_policy::Policy;
+use heaptide_policy::{Labels, Policy};
 use heaptide_protocol::control::{
     Ack, Hello, Open, Refuse, RefuseCode, Role, SessionState, SessionSummary, Sessions, Subscribe, Welcome,
 };
@@ -91,6 +91,29 @@ impl Running {
 
     pub async fn get(&self, path: &str) -> String {
         get(self.address, path, "").await
+    }
+
+    /// One request of the API: its status and its answer as JSON.
+    pub async fn json(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> (u16, serde_json::Value) {
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        let address = self.address;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: \
+             application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = String::from_utf8(raw(address, &request).await).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (
+            status,
+            serde_json::from_str(body).unwrap_or(serde_json::Value::Null),
+        )
     }
 
     pub async fn counter(&self, name: &str) -> u64 {
@@ -446,6 +469,7 @@ pub fn data(session: SessionId, seq: u64, payload: &[u8]) -> Vec<u8> {
 pub fn open(first_seq: u64) -> Open {
     Open {
         signature: signature(),
+        labels: Labels::default(),
         capabilities: Vec::new(),
         policy: Policy::default(),
         rate_write_granted: true,

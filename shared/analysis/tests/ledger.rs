@@ -59,6 +59,7 @@ fn start(policy: Policy) -> Section {
     };
     Section::Start(SessionStart {
         signature,
+        labels: Default::default(),
         capabilities: Vec::new(),
         policy,
     })

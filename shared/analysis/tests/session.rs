@@ -86,6 +86,7 @@ fn start() -> Section {
     };
     Section::Start(SessionStart {
         signature,
+        labels: Default::default(),
         capabilities: Vec::new(),
         policy: Policy::default(),
     })

@@ -8,6 +8,15 @@ pub struct CostSample {
     /// Thousandths of one core over the interval.
     pub cpu_permille: u32,
     pub rss_bytes: u64,
+    pub sent_bytes_per_s: u64,
+}
+
+impl CostSample {
+    pub fn is_over(&self, budget: &Budget) -> bool {
+        self.cpu_permille > budget.collector_cpu_permille
+            || self.rss_bytes > budget.collector_rss_bytes
+            || self.sent_bytes_per_s > budget.sent_bytes_per_s
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +44,7 @@ impl BudgetGuard {
     }
 
     pub fn observe(&mut self, budget: &Budget, cost: CostSample) -> Option<BudgetAction> {
-        let over =
-            cost.cpu_permille > budget.collector_cpu_permille || cost.rss_bytes > budget.collector_rss_bytes;
-        if over {
+        if cost.is_over(budget) {
             self.calm = 0;
             self.strikes = self.strikes.saturating_add(1);
             if self.strikes >= Self::STRIKES && !self.shedding {
@@ -61,6 +68,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_bound_of_the_budget_counts() {
+        let budget = Budget::default();
+        let at = |cpu_permille, rss_bytes, sent_bytes_per_s| CostSample {
+            cpu_permille,
+            rss_bytes,
+            sent_bytes_per_s,
+        };
+        let (cpu, rss, sent) = (
+            budget.collector_cpu_permille,
+            budget.collector_rss_bytes,
+            budget.sent_bytes_per_s,
+        );
+        for (cost, expected) in [
+            (at(cpu, rss, sent), false),
+            (at(cpu + 1, 0, 0), true),
+            (at(0, rss + 1, 0), true),
+            (at(0, 0, sent + 1), true),
+        ] {
+            assert_eq!(cost.is_over(&budget), expected, "{cost:?}");
+        }
+    }
+
+    #[test]
     fn sheds_after_three_strikes_and_restores_after_calm() {
         let budget = Budget {
             collector_cpu_permille: 50,
@@ -69,10 +99,12 @@ mod tests {
         let dear = CostSample {
             cpu_permille: 51,
             rss_bytes: 0,
+            sent_bytes_per_s: 0,
         };
         let cheap = CostSample {
             cpu_permille: 50,
             rss_bytes: 0,
+            sent_bytes_per_s: 0,
         };
         let mut guard = BudgetGuard::default();
         let mut actions = Vec::new();

@@ -75,6 +75,9 @@ pub struct Budget {
     /// CPU of the collector in thousandths of one core.
     pub collector_cpu_permille: u32,
     pub collector_rss_bytes: u64,
+    /// Frames made in a second, as they go to the hub or into a file.
+    #[serde(default = "Budget::default_sent_bytes_per_s")]
+    pub sent_bytes_per_s: u64,
     /// Frames kept on disk while the hub is away.
     pub spool_bytes: u64,
 }
@@ -99,6 +102,10 @@ pub enum PolicyError {
     TierOrder { hashed: u64, always: u64 },
     #[error("collector budget of {got} thousandths of a core is out of range: expected 1 to 1000")]
     Cpu { got: u32 },
+    #[error("a budget of {got} bytes a second is out of range: expected {min} or more")]
+    SentBytes { got: u64, min: u64 },
+    #[error("a budget of {got} bytes of memory is out of range: expected {min} or more")]
+    Rss { got: u64, min: u64 },
     #[error("spool of {got} bytes is out of range: expected {min} to {max}")]
     Spool { got: u64, min: u64, max: u64 },
     #[error("{what} every {got} ms is out of range: expected 0 (never) or {min} to {max}")]
@@ -134,6 +141,9 @@ impl Policy {
     pub const MAX_RATE_BYTES: u64 = 1 << 30;
     pub const MIN_TICK_MS: u32 = 20;
     pub const MAX_TICK_MS: u32 = 10_000;
+    /// Gauges and lifetime rows alone need about a tenth of this.
+    pub const MIN_SENT_BYTES_PER_S: u64 = 4 << 10;
+    pub const MIN_BUDGET_RSS_BYTES: u64 = 1 << 20;
     pub const MIN_SPOOL_BYTES: u64 = 1 << 20;
     pub const MAX_SPOOL_BYTES: u64 = 1 << 36;
     pub const MIN_PERIOD_MS: u32 = 100;
@@ -172,6 +182,18 @@ impl Policy {
         if !(1..=1000).contains(&self.budget.collector_cpu_permille) {
             return Err(PolicyError::Cpu {
                 got: self.budget.collector_cpu_permille,
+            });
+        }
+        if self.budget.collector_rss_bytes < Self::MIN_BUDGET_RSS_BYTES {
+            return Err(PolicyError::Rss {
+                got: self.budget.collector_rss_bytes,
+                min: Self::MIN_BUDGET_RSS_BYTES,
+            });
+        }
+        if self.budget.sent_bytes_per_s < Self::MIN_SENT_BYTES_PER_S {
+            return Err(PolicyError::SentBytes {
+                got: self.budget.sent_bytes_per_s,
+                min: Self::MIN_SENT_BYTES_PER_S,
             });
         }
         if !(Self::MIN_SPOOL_BYTES..=Self::MAX_SPOOL_BYTES).contains(&self.budget.spool_bytes) {
@@ -215,6 +237,13 @@ impl Tiers {
         } else {
             Tier::AggregateOnly
         }
+    }
+}
+
+impl Budget {
+    /// For documents from before there was such a bound.
+    fn default_sent_bytes_per_s() -> u64 {
+        16 << 20
     }
 }
 
@@ -301,6 +330,7 @@ impl Default for Budget {
         Self {
             collector_cpu_permille: 100,
             collector_rss_bytes: 128 << 20,
+            sent_bytes_per_s: Self::default_sent_bytes_per_s(),
             spool_bytes: 256 << 20,
         }
     }
@@ -323,13 +353,18 @@ mod tests {
             policy.validate().unwrap_err().to_string()
         };
         type Break = fn(&mut Policy);
-        let cases: [(Break, &str); 8] = [
+        let cases: [(Break, &str); 10] = [
             (|p| p.sampling_rate_bytes = Some(1), "sampling rate of 1 bytes"),
             (|p| p.tick_ms = 0, "tick of 0 ms"),
             (|p| p.tiers.hashed_percent = 101, "hashed_percent is 101"),
             (|p| p.tiers.hashed_from_bytes = 2 << 20, "lies above"),
             (|p| p.budget.collector_cpu_permille = 0, "thousandths of a core"),
             (|p| p.budget.spool_bytes = 0, "spool of 0 bytes"),
+            (|p| p.budget.sent_bytes_per_s = 1, "budget of 1 bytes a second"),
+            (
+                |p| p.budget.collector_rss_bytes = 1,
+                "budget of 1 bytes of memory",
+            ),
             (|p| p.sources.ledger_ms = 1, "a ledger every 1 ms"),
             (
                 |p| {

@@ -2,7 +2,7 @@
 
 use crate::ids::SessionId;
 use crate::session::{Capability, PlatformSignature};
-use heaptide_policy::{Policy, RejectReason};
+use heaptide_policy::{Labels, Policy, RejectReason};
 use serde::{Deserialize, Serialize};
 
 /// [`FrameKind::Hello`](crate::FrameKind::Hello): first on every connection.
@@ -54,6 +54,7 @@ pub enum RefuseCode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
     pub signature: PlatformSignature,
+    pub labels: Labels,
     pub capabilities: Vec<Capability>,
     pub policy: Policy,
     /// Whether [`Policy::allow_rate_write`] can be granted here at all.
@@ -123,6 +124,11 @@ pub struct Pulse {
     pub sampling_rate_bytes: u64,
     pub collector_cpu_permille: u32,
     pub collector_rss_bytes: u64,
+    /// Frames as they go to the hub.
+    pub sent_bytes_per_s: u64,
+    /// What the host could give without swapping, and all that it has; 0 if unknown.
+    pub host_available_bytes: u64,
+    pub host_total_bytes: u64,
 }
 
 /// A session's frames after `after_seq`, then live.
@@ -140,6 +146,7 @@ pub struct Sessions {
 pub struct SessionSummary {
     pub session: SessionId,
     pub signature: PlatformSignature,
+    pub labels: Labels,
     pub capabilities: Vec<Capability>,
     pub state: SessionState,
     pub first_ns: u64,
@@ -171,6 +178,12 @@ pub struct PolicyState {
     pub last_outcome: Option<PolicyOutcome>,
     /// Why the hub itself refused the last proposal.
     pub refused: Option<String>,
+    /// The revision of the fleet's policy that this session is meant to follow; 0 is none.
+    #[serde(default)]
+    pub fleet_revision: u64,
+    /// A person has changed this session by itself, and what they changed goes before the fleet's policy.
+    #[serde(default)]
+    pub is_overridden: bool,
 }
 
 /// Frames `from_seq..=to_seq` were not sent on this connection.

@@ -67,6 +67,9 @@ gauges! {
     SWEEPS = 54, "Spans swept before an allocation", "uprobes runtime.deductSweepCredit";
     SWEEP_NS = 55, "Time in sweeps before an allocation", "uprobes runtime.deductSweepCredit";
     PAGE_FAULTS = 56, "Page faults in user mode, while watched", "tracepoint exceptions:page_fault_user";
+    /// What the kernel reckons can be given without swapping.
+    HOST_AVAILABLE_BYTES = 17, "Memory available on the host", "/proc/meminfo MemAvailable";
+    HOST_TOTAL_BYTES = 18, "Memory of the host", "/proc/meminfo MemTotal";
     COLLECTOR_CPU_NS = 32, "CPU time of the collector", "CLOCK_THREAD_CPUTIME_ID of the watching thread";
     COLLECTOR_RSS_BYTES = 33, "Resident set of the collector", "/proc/self/statm resident";
     SPOOL_BYTES = 34, "Frames waiting for the hub", "collector spool";

@@ -61,6 +61,7 @@ pub enum Section {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionStart {
     pub signature: PlatformSignature,
+    pub labels: heaptide_policy::Labels,
     pub capabilities: Vec<Capability>,
     pub policy: heaptide_policy::Policy,
 }

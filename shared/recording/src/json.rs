@@ -21,6 +21,13 @@ impl Told<'_> {
             "started_unix_ns",
             json!(recording.unix_ns(recording.session.span().from_ns)),
         );
+        put(
+            "labels",
+            recording
+                .session
+                .start()
+                .map_or(Value::Null, |start| json!(start.labels)),
+        );
         put("signature", recording.signature().map_or(Value::Null, signature));
         let capabilities = recording.session.start().map(|start| &start.capabilities);
         put(

@@ -54,6 +54,7 @@ fn open() -> Open {
                 error_ns: 0,
             },
         },
+        labels: Default::default(),
         capabilities: Vec::new(),
         policy: Policy::default(),
         rate_write_granted: true,

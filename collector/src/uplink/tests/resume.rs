@@ -275,6 +275,9 @@ async fn policy_and_pulse_go_both_ways() {
         sampling_rate_bytes: 4096,
         collector_cpu_permille: 0,
         collector_rss_bytes: 0,
+        sent_bytes_per_s: 0,
+        host_available_bytes: 0,
+        host_total_bytes: 0,
     };
     assert!(handle.send_control(encode_control(FrameKind::Pulse, session(1), &pulse).unwrap()));
     assert!(!handle.send_control(b"no frame".to_vec()));

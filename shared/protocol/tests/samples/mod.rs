@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use heaptide_policy::{Policy, RejectReason};
+use heaptide_policy::{Labels, Policy, RejectReason};
 use heaptide_protocol::control::*;
 use heaptide_protocol::dictionary::*;
 use heaptide_protocol::events::*;
@@ -45,6 +45,13 @@ pub(crate) fn signature() -> PlatformSignature {
             error_ns: 250,
         },
     }
+}
+
+fn labels() -> Labels {
+    [("host", "host"), ("service", "shop")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into_iter()
+        .collect()
 }
 
 fn capabilities() -> Vec<Capability> {
@@ -162,6 +169,7 @@ pub(crate) fn sections() -> Vec<Section> {
     vec![
         Section::Start(SessionStart {
             signature: signature(),
+            labels: labels(),
             capabilities: capabilities(),
             policy: Policy::default(),
         }),
@@ -349,10 +357,14 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
         sampling_rate_bytes: 8,
         collector_cpu_permille: 9,
         collector_rss_bytes: 10,
+        sent_bytes_per_s: 11,
+        host_available_bytes: 12,
+        host_total_bytes: 13,
     };
     let summary = SessionSummary {
         session: SESSION,
         signature: signature(),
+        labels: labels(),
         capabilities: capabilities(),
         state: SessionState::Away { since_unix_ns: 5 },
         first_ns: 1,
@@ -365,6 +377,8 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
             pending: Some(policy.clone()),
             last_outcome: Some(outcome()),
             refused: Some("no".into()),
+            fleet_revision: 14,
+            is_overridden: true,
         },
         pulse: Some(pulse.clone()),
     };
@@ -415,6 +429,7 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
                 SESSION,
                 &Open {
                     signature: signature(),
+                    labels: labels(),
                     capabilities: capabilities(),
                     policy: Policy::default(),
                     rate_write_granted: true,

@@ -235,6 +235,7 @@ fn start() -> Section {
     };
     Section::Start(SessionStart {
         signature,
+        labels: Default::default(),
         capabilities: vec![
             capability(
                 EventClass::GarbageCollection,

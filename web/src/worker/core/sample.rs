@@ -37,6 +37,7 @@ pub(crate) fn summary(id: u8) -> SessionSummary {
     SessionSummary {
         session: SessionId([id; 16]),
         signature: signature(),
+        labels: Default::default(),
         capabilities: Vec::new(),
         state: SessionState::Live,
         first_ns: 0,
@@ -65,5 +66,8 @@ pub(crate) fn pulse(timestamp_ns: u64, live_bytes: f64) -> Pulse {
         sampling_rate_bytes: 0,
         collector_cpu_permille: 0,
         collector_rss_bytes: 0,
+        sent_bytes_per_s: 0,
+        host_available_bytes: 0,
+        host_total_bytes: 0,
     }
 }

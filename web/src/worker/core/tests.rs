@@ -27,6 +27,7 @@ fn data(seq: u64) -> Vec<u8> {
     if seq == 1 {
         let start = SessionStart {
             signature: sample::signature(),
+            labels: Default::default(),
             capabilities: Vec::new(),
             policy: heaptide_policy::Policy::default(),
         };
