@@ -19,6 +19,7 @@ pub(crate) struct Api {
     address: HubAddress,
     token: Option<String>,
     trust: TlsTrust,
+    patience: Duration,
 }
 
 impl Api {
@@ -27,7 +28,16 @@ impl Api {
             address: HubAddress::parse(url)?,
             token: access.token.clone(),
             trust: access.trust(),
+            patience: PATIENCE,
         })
+    }
+
+    /// For what takes as long as it takes.
+    pub(crate) fn patient(self) -> Self {
+        Self {
+            patience: Duration::from_secs(24 * 60 * 60),
+            ..self
+        }
     }
 
     /// Asks and waits. An answer that says no becomes an error with the hub's own words.
@@ -36,9 +46,15 @@ impl Api {
             .enable_all()
             .build()?;
         let (status, text) = runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, self.exchange(method, path, body))
+            tokio::time::timeout(self.patience, self.exchange(method, path, body))
                 .await
-                .with_context(|| format!("{} did not answer within {} s", self.address, PATIENCE.as_secs()))?
+                .with_context(|| {
+                    format!(
+                        "{} did not answer within {} s",
+                        self.address,
+                        self.patience.as_secs()
+                    )
+                })?
         })?;
         let value: Option<Value> = serde_json::from_slice(&text).ok();
         if status.is_success() {

@@ -2,7 +2,9 @@
 
 mod hub;
 
-pub(crate) use hub::{CreateOptions, HubCommand, HubOptions, TokenCommand, TokenPlace};
+pub(crate) use hub::{
+    CreateOptions, HubBackupOptions, HubCheckOptions, HubCommand, HubOptions, TokenCommand, TokenPlace,
+};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use heaptide_collector::uplink::TlsTrust;

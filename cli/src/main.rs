@@ -8,6 +8,7 @@ mod assets;
 mod collect;
 mod doctor;
 mod hub;
+mod hub_data;
 mod record;
 mod recording;
 mod sentences;

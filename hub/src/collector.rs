@@ -190,7 +190,10 @@ impl Connection<'_> {
             }
             return Err(Refusal::new(RefuseCode::SequenceGap, message).about(id));
         }
-        let link = session.open(open, Arc::clone(&self.wake));
+        let Some(link) = session.open(open, Arc::clone(&self.wake)) else {
+            let why = "what the hub had of this session has just expired: come back".to_owned();
+            return Err(Refusal::new(RefuseCode::StorageFull, why).about(id));
+        };
         if let Err(why) = hub.store.save(&session).await {
             session.close(link, false);
             if is_new {

@@ -57,6 +57,10 @@ impl Fleet {
         self.lock().get(&id).cloned()
     }
 
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        self.lock().values().cloned().collect()
+    }
+
     /// The session of this id, and whether it is new.
     pub(crate) fn get_or_create(&self, id: SessionId) -> Result<(Arc<Session>, bool), Refusal> {
         if self.unreadable.contains(&id) {
@@ -131,7 +135,7 @@ impl Fleet {
 
     /// Live ones first, then the newest.
     pub(crate) fn summaries(&self) -> Vec<SessionSummary> {
-        let sessions: Vec<_> = self.lock().values().cloned().collect();
+        let sessions = self.all();
         let mut summaries: Vec<_> = sessions.iter().map(|session| session.summary()).collect();
         summaries.sort_by_key(|summary| {
             let rank = match summary.state {

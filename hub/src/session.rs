@@ -36,6 +36,8 @@ struct State {
     link: Option<Link>,
     links_so_far: u64,
     watchers: Vec<(u64, Arc<Notify>)>,
+    /// Has expired: nothing of it is written any more.
+    removed: bool,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,16 @@ pub(crate) struct LinkView {
 pub(crate) struct Cursor {
     pub(crate) next_seq: u64,
     pub(crate) position: u64,
+    /// The summary that it is in.
+    pub(crate) inside: Option<Inside>,
+}
+
+/// A place in a summary of expired frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inside {
+    pub(crate) base_seq: u64,
+    /// Some of the frames that it stands for were read before they expired.
+    pub(crate) knows_a_part: bool,
 }
 
 /// What a console should do next to get on.
@@ -78,6 +90,13 @@ pub(crate) enum Next {
 struct Tail {
     frames: VecDeque<(u64, u64, Bytes)>,
     bytes: usize,
+}
+
+impl Cursor {
+    /// Is in a summary of frames some of which were read before they expired.
+    pub(crate) fn knows_a_part(&self) -> bool {
+        self.inside.is_some_and(|inside| inside.knows_a_part)
+    }
 }
 
 impl Session {
@@ -102,6 +121,7 @@ impl Session {
                 link: None,
                 links_so_far: 0,
                 watchers: Vec::new(),
+                removed: false,
             }),
         }
     }
@@ -121,7 +141,7 @@ impl Session {
             first_ns,
             last_ns,
             frames: state.log.frames(),
-            stored_bytes: state.log.end(),
+            stored_bytes: state.log.stored_bytes(),
             rate_write_granted: state.rate_write_granted,
             policy: state.policy.state().clone(),
             pulse: state.pulse.clone(),
@@ -129,7 +149,16 @@ impl Session {
     }
 
     pub(crate) fn meta(&self) -> Meta {
+        self.meta_of(&self.lock())
+    }
+
+    /// Description and segments at one moment.
+    pub(crate) fn saved(&self) -> (Meta, Vec<crate::store::index::Segment>) {
         let state = self.lock();
+        (self.meta_of(&state), state.log.segments().cloned().collect())
+    }
+
+    fn meta_of(&self, state: &State) -> Meta {
         Meta {
             session: self.id.to_string(),
             signature: state.signature.clone(),
@@ -138,13 +167,18 @@ impl Session {
             state: state.state.clone(),
             policy: state.policy.state().clone(),
             issued_revision: state.policy.issued_revision(),
+            durable_seq: state.log.durable_seq(),
             sealed: state.log.sealed().cloned().collect(),
         }
     }
 
-    /// Takes what a collector says about itself, and its connection. Returns the connection's number.
-    pub(crate) fn open(&self, open: Open, wake: Arc<Notify>) -> u64 {
+    /// Takes what a collector says about itself, and its connection. Returns the connection's number, or none if
+    /// the session is being removed.
+    pub(crate) fn open(&self, open: Open, wake: Arc<Notify>) -> Option<u64> {
         let mut state = self.lock();
+        if state.removed {
+            return None;
+        }
         state.signature = open.signature;
         state.capabilities = open.capabilities;
         state.rate_write_granted = open.rate_write_granted;
@@ -160,7 +194,31 @@ impl Session {
         if let Some(old) = state.link.replace(link) {
             old.wake.notify_one();
         }
-        number
+        Some(number)
+    }
+
+    pub(crate) fn state(&self) -> SessionState {
+        self.lock().state.clone()
+    }
+
+    pub(crate) fn is_removed(&self) -> bool {
+        self.lock().removed
+    }
+
+    /// From here on nothing is written for it. False, and nothing changes, while a collector is connected.
+    pub(crate) fn remove(&self) -> bool {
+        let mut state = self.lock();
+        state.removed = state.link.is_none();
+        state.removed
+    }
+
+    /// Segments that have expired, and what stands in their place. Says which were there.
+    pub(crate) fn expire(
+        &self,
+        base_seqs: &[u64],
+        summary: Option<crate::store::index::Segment>,
+    ) -> Vec<crate::store::index::Segment> {
+        self.lock().log.replace(base_seqs, summary)
     }
 
     /// The connection is gone. Says whether that changed the session's state.
@@ -228,6 +286,7 @@ impl Session {
             state.log.push_segment(segment);
         }
         let watched = !state.watchers.is_empty();
+        state.log.written(crate::clock::steady_unix_ns());
         for (added, frame) in records {
             state.log.append(added);
             if watched {
@@ -273,6 +332,7 @@ impl Session {
         Cursor {
             next_seq,
             position: self.lock().log.seek(next_seq),
+            inside: None,
         }
     }
 
@@ -282,6 +342,7 @@ impl Session {
         Cursor {
             next_seq: state.log.durable_seq() + 1,
             position: state.log.end(),
+            inside: None,
         }
     }
 
@@ -294,7 +355,7 @@ impl Session {
         if let Some(next) = state.tail.after(cursor) {
             return next;
         }
-        match state.log.stretch(cursor.position) {
+        match state.log.stretch(cursor) {
             Some(stretch) => Next::Read(stretch),
             None => Next::CaughtUp { last_seq },
         }
@@ -335,6 +396,7 @@ impl Tail {
             cursor: Cursor {
                 next_seq: last_seq + 1,
                 position: *end,
+                inside: None,
             },
         })
     }

@@ -4,8 +4,10 @@
 
 mod annotations;
 mod audit;
+mod backup;
 mod links;
 mod problem;
+mod range;
 mod sessions;
 mod sign_in;
 mod tokens;
@@ -57,6 +59,8 @@ fn described() -> (Router<Arc<Hub>>, utoipa::openapi::OpenApi) {
         .merge(audit::routes())
         .merge(sign_in::routes())
         .merge(tokens::routes())
+        .merge(backup::routes())
+        .merge(range::routes())
         .split_for_parts()
 }
 
