@@ -19,6 +19,7 @@ pub(crate) struct Api {
     pub(crate) address: HubAddress,
     token: Option<String>,
     trust: TlsTrust,
+    patience: Duration,
 }
 
 /// What the hub said.
@@ -34,7 +35,16 @@ impl Api {
             address: HubAddress::parse(url)?,
             token: access.token.clone(),
             trust: access.trust(),
+            patience: PATIENCE,
         })
+    }
+
+    /// For what takes as long as it takes.
+    pub(crate) fn patient(self) -> Self {
+        Self {
+            patience: Duration::from_secs(24 * 60 * 60),
+            ..self
+        }
     }
 
     /// Asks and waits. An answer that says no becomes an error with the hub's own words.
@@ -45,9 +55,15 @@ impl Api {
     /// Asks and waits, for an answer that may say no in a way that is looked into.
     pub(crate) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Answer> {
         let (status, text) = runtime()?.block_on(async {
-            tokio::time::timeout(PATIENCE, self.exchange(method, path, body))
+            tokio::time::timeout(self.patience, self.exchange(method, path, body))
                 .await
-                .with_context(|| format!("{} did not answer within {} s", self.address, PATIENCE.as_secs()))?
+                .with_context(|| {
+                    format!(
+                        "{} did not answer within {} s",
+                        self.address,
+                        self.patience.as_secs()
+                    )
+                })?
         })?;
         Ok(Answer { status, text })
     }

@@ -2,7 +2,9 @@
 
 mod hub;
 
-pub(crate) use hub::{CreateOptions, HubCommand, HubOptions, TokenCommand, TokenPlace};
+pub(crate) use hub::{
+    CreateOptions, HubBackupOptions, HubCheckOptions, HubCommand, HubOptions, TokenCommand, TokenPlace,
+};
 
 use crate::policy::PolicyCommand;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};

@@ -1,9 +1,9 @@
 //! `heaptide hub`, and the hub that `run` and `attach` start when they are given none.
 
 use crate::args::{HubCommand, HubOptions};
-use crate::{assets, sentences, token};
+use crate::{assets, hub_data, sentences, token};
 use anyhow::Context as _;
-use heaptide_hub::{Asset, Assets, Hub, HubConfig, Level, Log, TlsFiles};
+use heaptide_hub::{Asset, Assets, Hub, HubConfig, Level, Log, Retention, TlsFiles};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +14,8 @@ pub(crate) fn run(options: &HubOptions) -> anyhow::Result<ExitCode> {
     match &options.command {
         None => serve(options),
         Some(HubCommand::Token(command)) => token::run(command),
+        Some(HubCommand::Check(options)) => hub_data::check(options),
+        Some(HubCommand::Backup(options)) => hub_data::backup(options),
     }
 }
 
@@ -42,6 +44,11 @@ fn serve(options: &HubOptions) -> anyhow::Result<ExitCode> {
     }
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     config.allowed_hosts.clone_from(&options.allowed_hosts);
+    config.retention = Retention {
+        max_age: options.keep_for,
+        max_session_bytes: options.keep_session_bytes,
+        max_total_bytes: (options.keep_bytes > 0).then_some(options.keep_bytes),
+    };
     config.assets = console();
     config.log = Log::new(|level, line| match level {
         Level::Info => sentences::note(line),

@@ -9,6 +9,7 @@ mod assets;
 mod collect;
 mod doctor;
 mod hub;
+mod hub_data;
 mod policy;
 mod record;
 mod recording;

@@ -13,14 +13,14 @@ use heaptide_protocol::{Envelope, Frame, FrameKind, SessionId};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// The reason in a close frame (code 1000) that says: this session won't come back.
 const ENDED: &str = "ended";
-/// An acknowledgement wakes the collector, so that one comes for several frames: for so many, or after so long.
+/// An acknowledgement wakes the collector, so that one comes for several frames: for so many, or after
+/// [`Limits::ack_every`](crate::config::Limits::ack_every).
 const ACK_FRAMES: u64 = 16;
-const ACK_EVERY: Duration = Duration::from_millis(250);
 
 struct Connection<'a> {
     hub: &'a Arc<Hub>,
@@ -196,7 +196,10 @@ impl Connection<'_> {
             }
             return Err(Refusal::new(RefuseCode::SequenceGap, message).about(id));
         }
-        let link = session.open(open, Arc::clone(&self.wake));
+        let Some(link) = session.open(open, Arc::clone(&self.wake)) else {
+            let why = "what the hub had of this session has just expired: come back".to_owned();
+            return Err(Refusal::new(RefuseCode::StorageFull, why).about(id));
+        };
         if let Err(why) = hub.store.save(&session).await {
             session.close(link, false);
             if is_new {
@@ -230,9 +233,10 @@ impl Connection<'_> {
     async fn attend(&mut self, socket: &mut WebSocket, at_once: bool) -> Result<Option<End>, Refusal> {
         self.ack_due = None;
         let now = Instant::now();
+        let ack_every = self.hub.config.limits.ack_every;
         for (id, opened) in &mut self.opened {
             let view = opened.session.link_view(opened.link);
-            let due = opened.acked_at.map(|at| at + ACK_EVERY).filter(|due| now < *due);
+            let due = opened.acked_at.map(|at| at + ack_every).filter(|due| now < *due);
             let waits = !at_once && view.durable_seq - opened.acked_seq < ACK_FRAMES && due.is_some();
             if view.durable_seq > opened.acked_seq && waits {
                 self.ack_due = self.ack_due.into_iter().chain(due).min();

@@ -2,6 +2,7 @@
 
 use crate::assets::Assets;
 use crate::log::Log;
+use crate::retention::Retention;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub struct HubConfig {
     pub allowed_hosts: Vec<String>,
     /// Name and version for people, told to every peer.
     pub agent: String,
+    pub retention: Retention,
     pub limits: Limits,
     pub log: Log,
 }
@@ -86,6 +88,8 @@ pub struct Limits {
     pub policy_away: Duration,
     /// Pulses of a session kept in memory, for sums over a fleet; one comes each second.
     pub pulse_history: usize,
+    /// Longest time that an acknowledgement waits for others to go with.
+    pub ack_every: Duration,
     /// Shortest time between two session lists.
     pub fleet_interval: Duration,
     pub tokens: usize,
@@ -100,6 +104,12 @@ pub struct Limits {
     pub remembered_addresses: usize,
     /// How often the certificate files are looked at.
     pub tls_look: Duration,
+    /// Between two looks at what has expired.
+    pub retention_interval: Duration,
+    /// Between two looks for something to make levels of.
+    pub level_interval: Duration,
+    /// A session whose collector is away for longer may expire as a whole.
+    pub away_patience: Duration,
 }
 
 impl HubConfig {
@@ -115,6 +125,7 @@ impl HubConfig {
             tls: None,
             allowed_hosts: Vec::new(),
             agent: concat!("heaptide ", env!("CARGO_PKG_VERSION")).to_owned(),
+            retention: Retention::default(),
             limits: Limits::default(),
             log: Log::silent(),
         }
@@ -150,6 +161,7 @@ impl Default for Limits {
             policy_settle: Duration::from_secs(3),
             pulse_history: 300,
             policy_away: Duration::from_secs(60),
+            ack_every: Duration::from_millis(250),
             fleet_interval: Duration::from_millis(500),
             tokens: 4096,
             sign_ins: 1024,
@@ -159,6 +171,9 @@ impl Default for Limits {
             requests_burst: 500,
             remembered_addresses: 4096,
             tls_look: Duration::from_secs(10),
+            retention_interval: Duration::from_secs(10),
+            level_interval: Duration::from_secs(2),
+            away_patience: Duration::from_secs(60 * 60),
         }
     }
 }

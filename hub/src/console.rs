@@ -386,7 +386,11 @@ impl Sender<'_> {
                         Item::Frame(frame) => self.send_data(frame).await?,
                         Item::Missed(missed) => {
                             let count = missed.to_seq - missed.from_seq + 1;
-                            self.hub.stats.frames_missed_damaged.add(count);
+                            let counter = match missed.reason {
+                                MissedReason::Expired => &self.hub.stats.frames_missed_expired,
+                                _ => &self.hub.stats.frames_missed_damaged,
+                            };
+                            counter.add(count);
                             self.send(peer::control(FrameKind::Missed, session.id, &missed))
                                 .await?;
                         }
@@ -427,8 +431,9 @@ impl Sender<'_> {
         let folder = self.hub.store.folder(session.id);
         let id = session.id;
         let last_seq = stretch.last_seq;
+        let of = Arc::clone(session);
         let read =
-            tokio::task::spawn_blocking(move || replay::read(&folder, id, &stretch, cursor, CHUNK_BYTES))
+            tokio::task::spawn_blocking(move || replay::read(&folder, &of, &stretch, cursor, CHUNK_BYTES))
                 .await;
         match read {
             Ok(Ok(chunk)) => chunk,

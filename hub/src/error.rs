@@ -22,6 +22,8 @@ pub enum HubError {
     DataDirInUse { path: PathBuf },
     #[error("can't use the data folder {path}: {source}; choose another with --data-dir")]
     DataDir { path: PathBuf, source: io::Error },
+    #[error("can't write a backup to {path}: {source}")]
+    Backup { path: PathBuf, source: io::Error },
     #[error("can't use {why}")]
     Catalog { why: String },
     #[error("can't speak TLS: {why}")]

@@ -7,6 +7,7 @@ use crate::fleet::Fleet;
 use crate::fleet_policy::Policies;
 use crate::links::Links;
 use crate::reports::Reports;
+use crate::retention::Pins;
 use crate::stats::Stats;
 use crate::store::Store;
 use crate::tls::Tls;
@@ -30,6 +31,9 @@ pub(crate) struct Hub {
     pub(crate) links: Links,
     /// Files on their way in or out.
     pub(crate) transfers: Arc<Semaphore>,
+    pub(crate) pins: Pins,
+    /// One backup at a time.
+    pub(crate) backup_turn: Arc<Semaphore>,
     /// The start time: another one tells peers that the hub was restarted.
     pub(crate) epoch: u64,
     /// Becomes true once, when the hub shuts down.

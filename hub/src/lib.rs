@@ -9,14 +9,14 @@
 //! - Every queue and list has a bound in [`Limits`], and what a bound keeps out is counted.
 //! - Share links show one session to whoever has the address (`links`); they decode frames, beside the ingest path.
 //! - Whoever asks is somebody, with a role (`access`); only a hub at one person's machine asks nobody.
-//!
-//! Left out so far: retention; coarser levels.
 
 mod access;
 mod annotations;
 mod api;
 mod assets;
+mod backup;
 mod catalog;
+mod check;
 mod clock;
 mod collector;
 mod config;
@@ -27,6 +27,7 @@ mod fleet;
 mod fleet_policy;
 mod http;
 mod hub;
+mod levels;
 mod links;
 mod log;
 mod metrics;
@@ -35,6 +36,7 @@ mod peer;
 mod policy;
 mod pulses;
 mod reports;
+mod retention;
 mod search;
 mod secret;
 mod server;
@@ -46,8 +48,12 @@ mod transfer;
 
 pub use access::{NewToken, Role, TokenFile, TokenFileError, TokenInfo};
 pub use assets::{Asset, Assets};
+pub use backup::{BackupReport, backup};
+pub use check::{CheckReport, check};
 pub use config::{HubConfig, Limits, TlsFiles};
 pub use error::HubError;
 pub use log::{Level, Log};
+pub use retention::Retention;
 pub use server::{Hub, serve};
 pub use stats::StatsSnapshot;
+pub use store::check::Finding;

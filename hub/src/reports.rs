@@ -52,6 +52,12 @@ impl Reports {
         }
     }
 
+    /// For whatever takes a processor for a while.
+    pub(crate) async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, &'static str> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        turn.map_err(|_| "the hub is shutting down")
+    }
+
     fn kept(&self, key: Key) -> Arc<Mutex<Kept>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found = kept.iter().position(|(known, _)| *known == key);
@@ -119,8 +125,12 @@ impl Kept {
     /// Takes in everything durable. A damaged frame is counted by the analysis, which says so.
     fn catch_up(&mut self, hub: &Hub, open: impl FnOnce() -> Result<Feed, String>) -> Result<(), String> {
         let mut feed = match self.feed.take() {
-            Some(feed) => feed,
-            None => open()?,
+            Some(feed) if !feed.is_replaced() => feed,
+            _ => {
+                // What was read may be part of a sum by now: only from the beginning is that right.
+                self.data = heaptide_analysis::Session::new();
+                open()?
+            }
         };
         let caught_up = self.read(hub, &mut feed);
         self.feed = Some(feed);

@@ -8,8 +8,10 @@ use crate::fleet::{self, Fleet};
 use crate::fleet_policy::{Policies, engine};
 use crate::http;
 use crate::hub::{Hub as Shared, Place};
+use crate::levels;
 use crate::links::{self, Links};
 use crate::reports::Reports;
+use crate::retention::{self, Pins};
 use crate::stats::{Stats, StatsSnapshot};
 use crate::store::{Found, Store};
 use crate::tls::{self, Tls};
@@ -72,10 +74,20 @@ impl Hub {
         let address = listener
             .local_addr()
             .map_err(|source| HubError::Listen { address, source })?;
+        // For `heaptide hub backup`, which finds the hub of a folder by it.
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let named =
+            tokio::fs::write(config.data_dir.join("address"), format!("{scheme}://{address}\n")).await;
+        named.map_err(|source| HubError::DataDir {
+            path: config.data_dir.clone(),
+            source,
+        })?;
         let shared = Shared {
             fleet: Fleet::new(found.sessions, found.unreadable, config.limits.sessions),
             reports: Reports::new(config.limits.reported_sessions),
             transfers: Arc::new(Semaphore::new(config.limits.transfers)),
+            pins: Pins::default(),
+            backup_turn: Arc::new(Semaphore::new(1)),
             stats,
             store,
             catalog,
@@ -137,7 +149,19 @@ impl Hub {
             tokio::spawn(engine::run(Arc::clone(&shared))),
             tokio::spawn(save_uses(Arc::clone(&shared))),
             tokio::spawn(tls::follow_files(Arc::clone(&shared))),
+            tokio::spawn(retention::keep(Arc::clone(&shared))),
         ];
+        let for_levels = Arc::clone(&shared);
+        let runtime = tokio::runtime::Handle::current();
+        let levels = std::thread::Builder::new()
+            .name("heaptide-levels".to_owned())
+            .spawn(move || levels::keep(&for_levels, &runtime));
+        if let Err(error) = &levels {
+            shared
+                .config
+                .log
+                .warning(format!("can't start the thread that makes levels: {error}"));
+        }
         tokio::select! {
             () = accept(&listener, &shared, &router, &places) => {}
             () = shutdown => {}
@@ -157,6 +181,10 @@ impl Hub {
             task.abort();
             // Until it is gone, it may hold on to the data folder.
             let _ = task.await;
+        }
+        if let Ok(levels) = levels {
+            // It looks whether the hub closes between two parts.
+            let _ = tokio::task::spawn_blocking(move || levels.join()).await;
         }
         // Not finding a thread to wait on is no reason not to end.
         let _ = tokio::task::spawn_blocking(move || {

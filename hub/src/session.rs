@@ -40,6 +40,8 @@ struct State {
     opened_unix_ns: u64,
     links_so_far: u64,
     watchers: Vec<(u64, Arc<Notify>)>,
+    /// Has expired: nothing of it is written any more.
+    removed: bool,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,16 @@ pub(crate) struct ForPolicy {
 pub(crate) struct Cursor {
     pub(crate) next_seq: u64,
     pub(crate) position: u64,
+    /// The summary that it is in.
+    pub(crate) inside: Option<Inside>,
+}
+
+/// A place in a summary of expired frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inside {
+    pub(crate) base_seq: u64,
+    /// Some of the frames that it stands for were read before they expired.
+    pub(crate) knows_a_part: bool,
 }
 
 /// What a console should do next to get on.
@@ -94,6 +106,13 @@ pub(crate) enum Next {
 struct Tail {
     frames: VecDeque<(u64, u64, Bytes)>,
     bytes: usize,
+}
+
+impl Cursor {
+    /// Is in a summary of frames some of which were read before they expired.
+    pub(crate) fn knows_a_part(&self) -> bool {
+        self.inside.is_some_and(|inside| inside.knows_a_part)
+    }
 }
 
 impl Session {
@@ -121,6 +140,7 @@ impl Session {
                 opened_unix_ns: 0,
                 links_so_far: 0,
                 watchers: Vec::new(),
+                removed: false,
             }),
         }
     }
@@ -141,7 +161,7 @@ impl Session {
             first_ns,
             last_ns,
             frames: state.log.frames(),
-            stored_bytes: state.log.end(),
+            stored_bytes: state.log.stored_bytes(),
             rate_write_granted: state.rate_write_granted,
             policy: state.policy.state().clone(),
             pulse: state.pulse.clone(),
@@ -149,7 +169,16 @@ impl Session {
     }
 
     pub(crate) fn meta(&self) -> Meta {
+        self.meta_of(&self.lock())
+    }
+
+    /// Description and segments at one moment.
+    pub(crate) fn saved(&self) -> (Meta, Vec<crate::store::index::Segment>) {
         let state = self.lock();
+        (self.meta_of(&state), state.log.segments().cloned().collect())
+    }
+
+    fn meta_of(&self, state: &State) -> Meta {
         Meta {
             session: self.id.to_string(),
             signature: state.signature.clone(),
@@ -160,13 +189,18 @@ impl Session {
             policy: state.policy.state().clone(),
             standing: state.policy.standing().clone(),
             issued_revision: state.policy.issued_revision(),
+            durable_seq: state.log.durable_seq(),
             sealed: state.log.sealed().cloned().collect(),
         }
     }
 
-    /// Takes what a collector says about itself, and its connection. Returns the connection's number.
-    pub(crate) fn open(&self, open: Open, wake: Arc<Notify>) -> u64 {
+    /// Takes what a collector says about itself, and its connection. Returns the connection's number, or none if
+    /// the session is being removed.
+    pub(crate) fn open(&self, open: Open, wake: Arc<Notify>) -> Option<u64> {
         let mut state = self.lock();
+        if state.removed {
+            return None;
+        }
         state.signature = open.signature;
         state.labels = open.labels;
         state.capabilities = open.capabilities;
@@ -184,7 +218,31 @@ impl Session {
         if let Some(old) = state.link.replace(link) {
             old.wake.notify_one();
         }
-        number
+        Some(number)
+    }
+
+    pub(crate) fn state(&self) -> SessionState {
+        self.lock().state.clone()
+    }
+
+    pub(crate) fn is_removed(&self) -> bool {
+        self.lock().removed
+    }
+
+    /// From here on nothing is written for it. False, and nothing changes, while a collector is connected.
+    pub(crate) fn remove(&self) -> bool {
+        let mut state = self.lock();
+        state.removed = state.link.is_none();
+        state.removed
+    }
+
+    /// Segments that have expired, and what stands in their place. Says which were there.
+    pub(crate) fn expire(
+        &self,
+        base_seqs: &[u64],
+        summary: Option<crate::store::index::Segment>,
+    ) -> Vec<crate::store::index::Segment> {
+        self.lock().log.replace(base_seqs, summary)
     }
 
     /// The connection is gone. Says whether that changed the session's state.
@@ -283,6 +341,7 @@ impl Session {
             state.log.push_segment(segment);
         }
         let watched = !state.watchers.is_empty();
+        state.log.written(crate::clock::steady_unix_ns());
         for (added, frame) in records {
             state.log.append(added);
             if watched {
@@ -328,6 +387,7 @@ impl Session {
         Cursor {
             next_seq,
             position: self.lock().log.seek(next_seq),
+            inside: None,
         }
     }
 
@@ -337,6 +397,7 @@ impl Session {
         Cursor {
             next_seq: state.log.durable_seq() + 1,
             position: state.log.end(),
+            inside: None,
         }
     }
 
@@ -349,7 +410,7 @@ impl Session {
         if let Some(next) = state.tail.after(cursor) {
             return next;
         }
-        match state.log.stretch(cursor.position) {
+        match state.log.stretch(cursor) {
             Some(stretch) => Next::Read(stretch),
             None => Next::CaughtUp { last_seq },
         }
@@ -390,6 +451,7 @@ impl Tail {
             cursor: Cursor {
                 next_seq: last_seq + 1,
                 position: *end,
+                inside: None,
             },
         })
     }

@@ -64,6 +64,27 @@ counters! {
     frames_missed_slow,
     /// Data frames that a console did not get because the disk damaged or lost them.
     frames_missed_damaged,
+    /// Data frames that a console did not get because they had expired.
+    frames_missed_expired,
+    /// Segments deleted because of a limit of age or size, with what was in them.
+    segments_expired,
+    frames_expired,
+    bytes_expired,
+    /// Sessions of which nothing was left.
+    sessions_expired,
+    /// Expired stretches whose dictionaries could not be carried over.
+    summaries_failed,
+    backups,
+    /// Stretches of sessions of which levels were made, with their rows and the size of their files.
+    level_parts,
+    level_rows,
+    level_bytes,
+    levels_failed,
+    /// Sampled objects that are in no level because a session has too many call sites.
+    level_samples_left_out,
+    ranges_answered,
+    /// Halvings of an answer's call sites because an answer is bounded.
+    ranges_shortened,
     /// Damaged places found on disk at start.
     damaged_places,
     /// Bytes cut from torn ends of logs at start; none of them was acknowledged.

@@ -12,7 +12,7 @@
 
 mod common;
 
-use common::{Client, Running, Seen, data, open, session, start, start_with};
+use common::{Client, Running, Seen, data, noise, open, session, start, start_with};
 use heaptide_protocol::control::{Ack, Notice, Refuse, RefuseCode};
 use heaptide_protocol::{Frame, FrameKind};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
@@ -196,5 +196,58 @@ async fn a_read_only_file_system_is_named_and_recovered_from() {
     let (collector_2, durable_seq) = open_again(&hub, 2, 1).await;
     assert_eq!(durable_seq, 0);
     drop((collector, collector_2, other));
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn what_expires_keeps_a_small_disk_from_filling() {
+    const FRAMES: u64 = 300;
+    let folder = tempfile::tempdir().unwrap();
+    // Less than a third of what is sent.
+    let Some(_mounted) = tmpfs(folder.path(), "size=8m") else {
+        return;
+    };
+    let hub = start_with(folder.path(), |config| {
+        config.limits.segment_bytes = 256 << 10;
+        config.limits.retention_interval = std::time::Duration::from_millis(2);
+        config.retention.max_total_bytes = Some(1 << 20);
+    })
+    .await;
+    let mut collector = hub.collector().await;
+    collector.open(session(1), 1).await;
+    for seq in 1..=FRAMES {
+        collector.data(session(1), seq, &noise(seq, 90 << 10)).await;
+        collector.acked(seq).await;
+    }
+    assert!(hub.counter("segments_expired").await > 50);
+    assert_eq!(hub.counter("commit_failures").await, 0, "{}", hub.logged());
+    drop(collector);
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn levels_that_find_no_room_cost_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = start_with(folder.path(), |config| {
+        config.limits.segment_bytes = 1;
+        config.limits.level_interval = std::time::Duration::from_millis(5);
+    })
+    .await;
+    let (mut collector, _) = open_again(&hub, 1, 1).await;
+    let levels = hub.session_dir(session(1)).join("levels");
+    fs::create_dir(&levels).unwrap();
+    let Some(_mounted) = tmpfs(&levels, "size=4k") else {
+        return;
+    };
+    let mut seq = 0;
+    while hub.counter("levels_failed").await == 0 {
+        seq += 1;
+        collector.data(session(1), seq, b"some frame").await;
+        collector.acked(seq).await;
+    }
+    assert!(hub.logged().contains("can't write levels"), "{}", hub.logged());
+    assert_eq!(hub.counter("commit_failures").await, 0);
+    assert!(hub.get("/readyz").await.starts_with("HTTP/1.1 200"));
+    drop(collector);
     hub.stop().await;
 }

@@ -39,6 +39,15 @@ pub(crate) struct HubOptions {
     /// Another host name under which browsers may ask
     #[arg(long = "allow-host", value_name = "NAME")]
     pub(crate) allowed_hosts: Vec<String>,
+    /// Delete what was written longer ago, as 90d, 36h, 15m or 20s
+    #[arg(long, value_name = "TIME", value_parser = length)]
+    pub(crate) keep_for: Option<Duration>,
+    /// Delete the oldest of a session above this size, as 500MiB or 2GiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) keep_session_bytes: Option<u64>,
+    /// Delete the oldest of all sessions above this size in all; 0 is without limit
+    #[arg(long, default_value = "20GiB", value_name = "SIZE", value_parser = size)]
+    pub(crate) keep_bytes: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -48,6 +57,40 @@ pub(crate) enum HubCommand {
     /// On a data folder that no hub is using, or with --hub and an admin's --token on a running one.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Read a data folder against its checksums; exit code 1 if anything is damaged
+    ///
+    /// No hub may run on the folder meanwhile. A repair puts bad bytes aside, below `set-aside` in the folder, and
+    /// deletes no good record.
+    Check(HubCheckOptions),
+    /// Copy a data folder, also while a hub runs on it; the copy opens as a data folder
+    Backup(HubBackupOptions),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct HubCheckOptions {
+    /// The data folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Take out what is damaged
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct HubBackupOptions {
+    /// The folder to make; of a running hub, on that one's disk
+    pub(crate) target: PathBuf,
+    /// The data folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Where the running hub is asked, as http://HOST:PORT or https://HOST:PORT, if not where it says it listens
+    #[arg(long, value_name = "URL")]
+    pub(crate) hub: Option<String>,
+    #[command(flatten)]
+    pub(crate) access: AccessOptions,
 }
 
 #[derive(Debug, Subcommand)]
@@ -126,9 +169,43 @@ fn length(text: &str) -> Result<Duration, String> {
         .ok_or_else(wrong)
 }
 
+/// `500MiB`, or plain bytes.
+fn size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 5] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("", 1),
+    ];
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = UNITS.iter().find(|(name, _)| *name == unit.trim_start());
+    let scaled = factor.and_then(|(_, factor)| number.parse::<u64>().ok()?.checked_mul(*factor));
+    scaled.ok_or_else(|| {
+        format!("expected a number and KiB, MiB, GiB, TiB or nothing, as in 500MiB, got '{text}'")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("512", Some(512)),
+            ("500MiB", Some(500 << 20)),
+            ("2 GiB", Some(2 << 30)),
+            ("1GB", None),
+            ("GiB", None),
+            ("-1", None),
+            ("99999999TiB", None),
+        ] {
+            assert_eq!(size(text).ok(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn lengths() {

@@ -4,11 +4,13 @@
 
 mod annotations;
 mod audit;
+mod backup;
 mod dashboards;
 mod fleet;
 mod links;
 mod policy;
 mod problem;
+mod range;
 mod rollout;
 mod sessions;
 mod sign_in;
@@ -65,6 +67,8 @@ fn described() -> (Router<Arc<Hub>>, utoipa::openapi::OpenApi) {
         .merge(audit::routes())
         .merge(sign_in::routes())
         .merge(tokens::routes())
+        .merge(backup::routes())
+        .merge(range::routes())
         .split_for_parts()
 }
 

@@ -6,14 +6,14 @@
 
 pub(crate) mod audit;
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _, WriteTransaction,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-
-const FILE: &str = "catalog.redb";
 
 /// A kind of thing that the catalogue keeps, by a key that sorts as text.
 pub(crate) trait Entry: Serialize + DeserializeOwned {
@@ -50,18 +50,58 @@ fn table<E: Entry>() -> TableDefinition<'static, &'static str, &'static [u8]> {
 }
 
 impl Catalog {
+    pub(crate) const FILE: &'static str = "catalog.redb";
+
     /// Opens the one in a data folder, or makes it. Blocks.
     pub(crate) fn open(data_dir: &Path) -> Result<Self, CatalogError> {
-        let database = Database::create(data_dir.join(FILE)).map_err(failed)?;
+        let database = Database::create(data_dir.join(Self::FILE)).map_err(failed)?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
             let only_ours = std::fs::Permissions::from_mode(0o600);
-            std::fs::set_permissions(data_dir.join(FILE), only_ours).map_err(failed)?;
+            std::fs::set_permissions(data_dir.join(Self::FILE), only_ours).map_err(failed)?;
         }
         Ok(Self {
             database: Arc::new(database),
         })
+    }
+
+    /// Whether the one in a data folder, if there is one, is whole. Looks at a copy, since opening may repair.
+    pub(crate) fn check(data_dir: &Path) -> Result<(), CatalogError> {
+        let file = data_dir.join(Self::FILE);
+        if !file.exists() {
+            return Ok(());
+        }
+        let copy = data_dir.join("catalog.check");
+        std::fs::copy(&file, &copy).map_err(failed)?;
+        let checked = Database::open(&copy)
+            .map_err(redb::Error::from)
+            .and_then(|mut database| Ok(database.check_integrity()?));
+        let _ = std::fs::remove_file(&copy);
+        match checked {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(CatalogError(
+                "its pages don't agree with their checksums".to_owned(),
+            )),
+            Err(error) => Err(CatalogError(error.to_string())),
+        }
+    }
+
+    /// Writes all of it, as it is at one moment, to a new one in another folder.
+    pub(crate) fn copy_to(&self, data_dir: &Path) -> Result<(), CatalogError> {
+        let copy = Self::open(data_dir)?;
+        let from = self.database.begin_read().map_err(failed)?;
+        let to = copy.database.begin_write().map_err(failed)?;
+        for name in from.list_tables().map_err(failed)? {
+            let any: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(name.name());
+            let rows = from.open_table(any).map_err(failed)?;
+            let mut copied = to.open_table(any).map_err(failed)?;
+            for row in rows.iter().map_err(failed)? {
+                let (key, value) = row.map_err(failed)?;
+                copied.insert(key.value(), value.value()).map_err(failed)?;
+            }
+        }
+        to.commit().map_err(failed)
     }
 
     #[cfg_attr(
@@ -117,6 +157,26 @@ impl Catalog {
             last.push((key.value().to_owned(), decode(value.value())?));
         }
         Ok(last)
+    }
+
+    /// Those whose keys are at or after `from` and before `until`.
+    pub(crate) fn between<E: Entry>(
+        &self,
+        from: &str,
+        until: &str,
+    ) -> Result<Vec<(String, E)>, CatalogError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let table = match transaction.open_table(table::<E>()) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut all = Vec::new();
+        for row in table.range(from..until).map_err(failed)? {
+            let (key, value) = row.map_err(failed)?;
+            all.push((key.value().to_owned(), decode(value.value())?));
+        }
+        Ok(all)
     }
 
     /// Makes a change whole or not at all. On a thread that may block, since the disk is waited for.

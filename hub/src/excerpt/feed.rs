@@ -86,6 +86,16 @@ impl Feed {
         })
     }
 
+    /// Whether frames that were read have expired and are summed up with some that were not.
+    pub(crate) fn is_replaced(&self) -> bool {
+        match &self.source {
+            Source::Stored { session, cursor, .. } => {
+                session.with_log(|log| log.is_replaced(cursor.next_seq))
+            }
+            Source::File { .. } => false,
+        }
+    }
+
     /// What comes next. `Err` is a sentence on why nothing will.
     pub(crate) fn pull(&mut self) -> Result<Pulled, String> {
         if self.rewriter.is_over() {
@@ -113,7 +123,7 @@ impl Feed {
                         }
                     }
                     Next::Read(stretch) => {
-                        let chunk = replay::read(folder, session.id, &stretch, *cursor, PIECE_BYTES)
+                        let chunk = replay::read(folder, session, &stretch, *cursor, PIECE_BYTES)
                             .map_err(|error| format!("can't read the stored frames: {error}"))?;
                         *cursor = chunk.cursor;
                         for item in chunk.items {

@@ -5,6 +5,7 @@
 //! judged, because this version doesn't know it, is left out. Function and type names stay: they are what a
 //! profile is about; [`Redactor::new`] takes patterns for those that must not be seen either.
 
+use heaptide_policy::Labels;
 use heaptide_protocol::ProtocolError;
 use heaptide_protocol::control::{PolicyOutcome, PolicyResult, PolicyState, SessionSummary};
 use heaptide_protocol::section::{RawSection, Section, SectionWriter};
@@ -115,6 +116,18 @@ impl Redactor {
         }
     }
 
+    /// What a session is labelled with says whose it is; what it runs on and which version it is stay.
+    pub(crate) fn labels(&self, labels: &mut Labels) {
+        let shown = |key: &str, value: &str| match key {
+            "platform" | "version" => self.text(value),
+            _ => self.placeholder("label", value),
+        };
+        *labels = labels
+            .iter()
+            .map(|(key, value)| (key.to_owned(), shown(key, value)))
+            .collect();
+    }
+
     pub(crate) fn capabilities(&self, capabilities: &mut [Capability]) {
         for capability in capabilities {
             capability.source = self.text(&capability.source);
@@ -132,6 +145,7 @@ impl Redactor {
     /// Of the policy only what is in force: what people proposed and what failed is the team's own.
     pub(crate) fn summary(&self, summary: &mut SessionSummary) {
         self.signature(&mut summary.signature);
+        self.labels(&mut summary.labels);
         self.capabilities(&mut summary.capabilities);
         summary.policy = PolicyState {
             applied: summary.policy.applied.take(),
@@ -212,6 +226,7 @@ impl Redactor {
             _ => match raw.decode()? {
                 Section::Start(mut start) => {
                     self.signature(&mut start.signature);
+                    self.labels(&mut start.labels);
                     self.capabilities(&mut start.capabilities);
                     Section::Start(start)
                 }

@@ -124,6 +124,8 @@ impl Filler {
             frames: 0,
             first_ns: 0,
             last_ns: 0,
+            written_unix_ns: crate::clock::steady_unix_ns(),
+            summary: None,
         });
         Ok(file)
     }

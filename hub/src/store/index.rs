@@ -3,12 +3,15 @@
 //! A *position* is a byte offset into all segments laid end to end, so one number addresses a record and
 //! the difference of two is a distance in bytes. The index thins itself out and stays bounded.
 
-use super::record::SEGMENT_HEAD;
+use super::record::{SEGMENT_HEAD, segment_name, summary_name};
+use crate::session::Cursor;
 use serde::{Deserialize, Serialize};
 
 /// At most so many entries; above that every second one goes and the stride doubles.
 const MAX_ENTRIES: usize = 2048;
 const FIRST_STRIDE_BYTES: u64 = 256 << 10;
+/// Where a log's first byte lies: room for a summary to lie before what is kept, however little it replaced.
+const FIRST_POSITION: u64 = 1 << 40;
 
 /// One segment file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,21 @@ pub(crate) struct Segment {
     pub(crate) frames: u64,
     pub(crate) first_ns: u64,
     pub(crate) last_ns: u64,
+    /// When its last frame was written, by the hub's clock; a collector's clock may say anything.
+    #[serde(default)]
+    pub(crate) written_unix_ns: u64,
+    /// Set if it takes the place of segments that have expired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) summary: Option<Summary>,
+}
+
+/// Frames that the hub made of expired ones: their dictionaries, then what they changed in sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    /// The first sequence number that it stands for.
+    pub(crate) from_seq: u64,
+    /// Frames from here on hold sums over the whole stretch, which are wrong for who has seen a part of it.
+    pub(crate) sums_from_seq: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +77,38 @@ pub(crate) struct Stretch {
     /// Offsets in the file.
     pub(crate) from: u64,
     pub(crate) until: u64,
+    pub(crate) summary: Option<Summary>,
+}
+
+impl Segment {
+    pub(crate) fn file_name(&self) -> String {
+        file_name(self.base_seq, self.last_seq, self.summary)
+    }
+}
+
+fn file_name(base_seq: u64, last_seq: u64, summary: Option<Summary>) -> String {
+    match summary {
+        Some(summary) => summary_name(base_seq, last_seq, summary),
+        None => segment_name(base_seq),
+    }
+}
+
+impl Stretch {
+    pub(crate) fn file_name(&self) -> String {
+        file_name(self.base_seq, self.last_seq, self.summary)
+    }
+
+    /// All of a segment by itself.
+    pub(crate) fn whole(segment: &Segment) -> Self {
+        Self {
+            base_seq: segment.base_seq,
+            last_seq: segment.last_seq,
+            start: 0,
+            from: SEGMENT_HEAD.len() as u64,
+            until: segment.bytes,
+            summary: segment.summary,
+        }
+    }
 }
 
 impl LogView {
@@ -67,7 +117,7 @@ impl LogView {
             segments: Vec::new(),
             entries: Vec::new(),
             stride_bytes: FIRST_STRIDE_BYTES,
-            end: 0,
+            end: FIRST_POSITION,
         }
     }
 
@@ -78,6 +128,11 @@ impl LogView {
     /// The position behind the last durable record.
     pub(crate) fn end(&self) -> u64 {
         self.end
+    }
+
+    /// Size of all files.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.segments.iter().map(|(_, segment)| segment.bytes).sum()
     }
 
     pub(crate) fn frames(&self) -> u64 {
@@ -100,6 +155,64 @@ impl LogView {
     pub(crate) fn sealed(&self) -> impl Iterator<Item = &Segment> {
         let sealed = self.segments.len().saturating_sub(1);
         self.segments.iter().take(sealed).map(|(_, segment)| segment)
+    }
+
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().map(|(_, segment)| segment)
+    }
+
+    /// Whether a summary stands for frames on both sides of a place.
+    pub(crate) fn is_replaced(&self, next_seq: u64) -> bool {
+        self.segments.iter().any(|(_, segment)| {
+            let summary = segment.summary;
+            summary.is_some_and(|summary| (summary.from_seq + 1..=segment.last_seq).contains(&next_seq))
+        })
+    }
+
+    /// Whether a stretch that was handed out is still part of the log.
+    pub(crate) fn has(&self, stretch: &Stretch) -> bool {
+        let mut same = self
+            .segments
+            .iter()
+            .filter(|(_, segment)| segment.base_seq == stretch.base_seq);
+        same.any(|(_, segment)| segment.summary == stretch.summary)
+    }
+
+    /// Takes out the segments of these numbers, all but the last one of the log, and puts a summary in their
+    /// place. Says what was taken out.
+    pub(crate) fn replace(&mut self, base_seqs: &[u64], summary: Option<Segment>) -> Vec<Segment> {
+        let last = self.segments.len().saturating_sub(1);
+        let gone = |at: usize, segment: &Segment| at < last && base_seqs.contains(&segment.base_seq);
+        let taken: Vec<(u64, Segment)> = self
+            .segments
+            .iter()
+            .enumerate()
+            .filter(|(at, (_, segment))| gone(*at, segment))
+            .map(|(_, entry)| entry.clone())
+            .collect();
+        self.segments
+            .retain(|(_, segment)| !taken.iter().any(|(_, gone)| gone.base_seq == segment.base_seq));
+        self.entries.retain(|entry| {
+            let inside =
+                |(start, segment): &(u64, Segment)| (*start..start + segment.bytes).contains(&entry.position);
+            !taken.iter().any(inside)
+        });
+        if let (Some(summary), Some((start, last))) = (summary, taken.last()) {
+            // Its end lies where that of the last one lay, so that what follows keeps its position.
+            let start = (start + last.bytes).saturating_sub(summary.bytes);
+            let at = self
+                .segments
+                .partition_point(|(_, segment)| segment.base_seq < summary.base_seq);
+            self.segments.insert(at, (start, summary));
+        }
+        taken.into_iter().map(|(_, segment)| segment).collect()
+    }
+
+    /// The hub's time at the last commit.
+    pub(crate) fn written(&mut self, unix_ns: u64) {
+        if let Some((_, segment)) = self.segments.last_mut() {
+            segment.written_unix_ns = segment.written_unix_ns.max(unix_ns);
+        }
     }
 
     /// Adds a segment behind the others, its frames included.
@@ -156,37 +269,49 @@ impl LogView {
 
     /// The position of a record at or before `seq`, from which reading on finds it.
     pub(crate) fn seek(&self, seq: u64) -> u64 {
+        let first = self.segments.first().map_or(self.end, |(start, _)| *start);
         let segment = self
             .segments
             .partition_point(|(_, segment)| segment.base_seq <= seq)
             .checked_sub(1)
             .and_then(|at| self.segments.get(at))
-            .map_or(0, |(start, _)| *start);
+            .map_or(first, |(start, _)| *start);
         let entry = self
             .entries
             .partition_point(|entry| entry.seq <= seq)
             .checked_sub(1)
             .and_then(|at| self.entries.get(at))
-            .map_or(0, |entry| entry.position);
+            .map_or(first, |entry| entry.position);
         segment.max(entry)
     }
 
-    /// What to read at `position`; `None` at the end.
-    pub(crate) fn stretch(&self, position: u64) -> Option<Stretch> {
+    /// What to read next; `None` at the end.
+    pub(crate) fn stretch(&self, cursor: Cursor) -> Option<Stretch> {
+        let position = cursor.position;
         if position >= self.end {
             return None;
         }
+        // Where a segment has expired, the next one.
         let at = self
             .segments
-            .partition_point(|(start, _)| *start <= position)
-            .checked_sub(1)?;
+            .partition_point(|(start, segment)| start + segment.bytes <= position);
         let (start, segment) = self.segments.get(at)?;
+        let inside = cursor
+            .inside
+            .is_some_and(|inside| inside.base_seq == segment.base_seq);
+        let from = if segment.summary.is_some() && !inside {
+            // The position is one in what was there before.
+            0
+        } else {
+            position.saturating_sub(*start)
+        };
         Some(Stretch {
             base_seq: segment.base_seq,
             last_seq: segment.last_seq,
             start: *start,
-            from: (position - start).max(SEGMENT_HEAD.len() as u64),
+            from: from.max(SEGMENT_HEAD.len() as u64),
             until: segment.bytes,
+            summary: segment.summary,
         })
     }
 }
@@ -203,6 +328,8 @@ mod tests {
             frames: 0,
             first_ns: 0,
             last_ns: 0,
+            written_unix_ns: 0,
+            summary: None,
         }
     }
 
@@ -240,7 +367,12 @@ mod tests {
                 "seq {wanted}: {got} is far from {exact}"
             );
         }
-        assert_eq!(log.stretch(log.end()), None);
+        let end = Cursor {
+            next_seq: seq + 1,
+            position: log.end(),
+            inside: None,
+        };
+        assert_eq!(log.stretch(end), None);
         assert_eq!(log.span_ns(), (1, seq));
     }
 }

@@ -13,8 +13,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-const NAME: &str = "meta.json";
-const TEMPORARY_NAME: &str = "meta.json.tmp";
+pub(super) const NAME: &str = "meta.json";
+pub(super) const TEMPORARY_NAME: &str = "meta.json.tmp";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meta {
@@ -33,6 +33,9 @@ pub(crate) struct Meta {
     /// The highest policy revision ever given out, so that no number is used twice.
     #[serde(default)]
     pub(crate) issued_revision: u64,
+    /// The last frame that was durable when this was written: at least so many must be there.
+    #[serde(default)]
+    pub(crate) durable_seq: u64,
     /// Segments that won't change any more. One that is missing here is read through at start.
     #[serde(default)]
     pub(crate) sealed: Vec<Segment>,
@@ -75,6 +78,7 @@ impl Meta {
             policy: PolicyState::default(),
             standing: Standing::default(),
             issued_revision: 0,
+            durable_seq: 0,
             sealed: Vec::new(),
         }
     }

@@ -4,12 +4,14 @@
 //! consoles read for themselves ([`replay`]). Payloads are never decoded here.
 
 pub(crate) mod adopt;
+pub(crate) mod check;
 mod health;
 pub(crate) mod index;
 pub(crate) mod meta;
 mod record;
 mod recover;
 pub(crate) mod replay;
+pub(crate) mod rewrite;
 mod segment;
 mod sync;
 mod writer;
@@ -31,6 +33,8 @@ use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, oneshot};
 use writer::{Append, Job, Writer};
 
+/// Begins the name of a session's folder that is being deleted, which no session has.
+const EXPIRED: &str = "expired-";
 /// What a queued job costs besides its frame.
 const JOB_BYTES: usize = 256;
 
@@ -69,13 +73,7 @@ impl Store {
         };
         let sessions_dir = data_dir.join("sessions");
         create_private(&sessions_dir).map_err(failed)?;
-        let lock = File::create(data_dir.join("lock")).map_err(failed)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => HubError::DataDirInUse {
-                path: data_dir.to_owned(),
-            },
-            TryLockError::Error(source) => failed(source),
-        })?;
+        let lock = lock(data_dir)?;
         meta::sync_folder(data_dir).map_err(failed)?;
         adopt::clear(data_dir).map_err(failed)?;
         let found = find(&sessions_dir, stats, log).map_err(failed)?;
@@ -151,6 +149,32 @@ impl Store {
         self.queue_bytes.saturating_sub(self.room.available_permits())
     }
 
+    /// Deletes the folder of a session that takes nothing more in.
+    pub(crate) async fn remove(&self, session: &Arc<Session>) -> std::io::Result<()> {
+        let stopped = || std::io::Error::other("the store's writer has stopped");
+        let to = self.sessions_dir.join(format!("{EXPIRED}{}", session.id));
+        let (done, moved) = oneshot::channel();
+        let job = Job::Remove {
+            session: Arc::clone(session),
+            to: to.clone(),
+            done,
+        };
+        self.jobs.send(job).map_err(|_| stopped())?;
+        moved.await.map_err(|_| stopped())??;
+        tokio::fs::remove_dir_all(to).await
+    }
+
+    /// Deletes what an earlier run moved out of the way and did not come to delete. Blocks.
+    pub(crate) fn remove_leftovers(&self) -> std::io::Result<()> {
+        for entry in fs::read_dir(&self.sessions_dir)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(EXPIRED) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn folder(&self, session: SessionId) -> PathBuf {
         self.sessions_dir.join(session.to_string())
     }
@@ -165,8 +189,24 @@ impl Store {
     }
 }
 
+/// Held until it is dropped; nobody else may use the data folder meanwhile.
+pub(crate) fn lock(data_dir: &Path) -> Result<File, HubError> {
+    let failed = |source| HubError::DataDir {
+        path: data_dir.to_owned(),
+        source,
+    };
+    let lock = File::create(data_dir.join("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(HubError::DataDirInUse {
+            path: data_dir.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
 /// Command lines and symbols are nobody else's business.
-fn create_private(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn create_private(folder: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -177,7 +217,31 @@ fn create_private(folder: &Path) -> std::io::Result<()> {
     builder.create(folder)
 }
 
-fn find(sessions_dir: &Path, stats: &Stats, log: &Log) -> std::io::Result<Found> {
+/// Summaries that lie in a folder by themselves.
+pub(crate) fn summaries(folder: &Path) -> std::io::Result<Vec<index::Segment>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_str().and_then(record::parse_segment_name);
+        let Some(name) = name else { continue };
+        if let Some((summary, last_seq)) = name.summary {
+            found.push(index::Segment {
+                base_seq: name.base_seq,
+                last_seq,
+                bytes: entry.metadata()?.len(),
+                frames: last_seq + 1 - name.base_seq,
+                first_ns: 0,
+                last_ns: 0,
+                written_unix_ns: 0,
+                summary: Some(summary),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Every session of a data folder; cuts what a crash has torn.
+pub(crate) fn find(sessions_dir: &Path, stats: &Stats, log: &Log) -> std::io::Result<Found> {
     let mut found = Found {
         sessions: HashMap::new(),
         unreadable: HashSet::new(),

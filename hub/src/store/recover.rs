@@ -6,7 +6,7 @@
 
 use super::index::{Added, LogView, Segment};
 use super::meta::{Meta, sync_folder};
-use super::record::{SEGMENT_HEAD, parse_segment_name, segment_name};
+use super::record::{SEGMENT_HEAD, SegmentName, parse_segment_name, segment_name, summary_name};
 use super::segment::{SegmentReader, Step};
 use heaptide_protocol::SessionId;
 use std::fs::{self, File, OpenOptions};
@@ -43,7 +43,8 @@ struct Bad {
 /// `None` for a folder that was made and never filled.
 pub(crate) fn recover(folder: &Path, session: SessionId) -> io::Result<Option<Recovered>> {
     let mut findings = Vec::new();
-    let bases = segment_bases(folder)?;
+    let names = segment_names(folder)?;
+    let bases: Vec<u64> = names.iter().map(|name| name.base_seq).collect();
     let mut meta = match Meta::load(folder, session) {
         Ok(meta) => meta,
         Err(error) if error.kind() == io::ErrorKind::NotFound && bases.is_empty() => return Ok(None),
@@ -64,9 +65,16 @@ pub(crate) fn recover(folder: &Path, session: SessionId) -> io::Result<Option<Re
     };
     let mut sealed = std::mem::take(&mut meta.sealed);
     recovered.meta = meta;
-    // The last file may have grown since it was listed. A sealed segment whose file is gone stays in the
-    // view, so that a replay says what is missing.
-    sealed.retain(|segment| bases.last().is_none_or(|last| segment.base_seq < *last));
+    // The last file may have grown since it was listed. One whose file is gone has expired: the numbers of those
+    // that are there tell a replay what is missing. If none is there, the numbers are all that is left.
+    let is_there = |segment: &Segment| {
+        let mut same = names.iter().filter(|name| name.base_seq == segment.base_seq);
+        same.any(|name| name.summary.map(|(summary, _)| summary) == segment.summary)
+    };
+    sealed.retain(|segment| match bases.last() {
+        Some(last) => segment.base_seq < *last && is_there(segment),
+        None => true,
+    });
     let listed = sealed.iter().map(|segment| segment.base_seq);
     let mut all: Vec<u64> = listed.chain(bases.iter().copied()).collect();
     all.sort_unstable();
@@ -77,18 +85,46 @@ pub(crate) fn recover(folder: &Path, session: SessionId) -> io::Result<Option<Re
             continue;
         }
         let is_last = bases.last() == Some(&base_seq);
-        recovered.add_segment(folder, session, base_seq, is_last)?;
+        if let Some(name) = names.iter().find(|name| name.base_seq == base_seq) {
+            recovered.add_segment(folder, session, *name, is_last)?;
+        }
     }
     Ok(Some(recovered))
 }
 
-fn segment_bases(folder: &Path) -> io::Result<Vec<u64>> {
-    let mut bases = Vec::new();
+/// In their order. What a summary stands for already is deleted: a crash came in between.
+fn segment_names(folder: &Path) -> io::Result<Vec<SegmentName>> {
+    let mut names = Vec::new();
+    let mut summaries = Vec::new();
     for entry in fs::read_dir(folder)? {
-        bases.extend(entry?.file_name().to_str().and_then(parse_segment_name));
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().and_then(parse_segment_name) else {
+            continue;
+        };
+        if let Some((summary, last_seq)) = name.summary {
+            summaries.push((name, summary.from_seq..=last_seq));
+        }
+        names.push((name, entry.path()));
     }
-    bases.sort_unstable();
-    Ok(bases)
+    // Of two that stand for the same, the one that stands for more.
+    let mut kept = Vec::new();
+    for (name, path) in names {
+        let replaced = summaries.iter().any(|(summary, stands_for)| {
+            let own = name
+                .summary
+                .map_or(0, |(own, last_seq)| last_seq - own.from_seq.min(last_seq));
+            *summary != name
+                && stands_for.contains(&name.base_seq)
+                && own < stands_for.end() - stands_for.start()
+        });
+        if replaced {
+            fs::remove_file(path)?;
+        } else {
+            kept.push(name);
+        }
+    }
+    kept.sort_unstable_by_key(|name| name.base_seq);
+    Ok(kept)
 }
 
 impl Recovered {
@@ -96,10 +132,15 @@ impl Recovered {
         &mut self,
         folder: &Path,
         session: SessionId,
-        base_seq: u64,
+        name: SegmentName,
         is_last: bool,
     ) -> io::Result<()> {
-        let name = segment_name(base_seq);
+        let base_seq = name.base_seq;
+        let summary = name.summary;
+        let name = match summary {
+            Some((summary, last_seq)) => summary_name(base_seq, last_seq, summary),
+            None => segment_name(base_seq),
+        };
         let path = folder.join(&name);
         let bytes = fs::metadata(&path)?.len();
         let head_is_good = head_is_good(&path)?;
@@ -144,7 +185,14 @@ impl Recovered {
                 bad.after_seq
             ));
         }
-        self.log.push_segment(scan.segment(base_seq, end));
+        let mut segment = scan.segment(base_seq, end);
+        segment.written_unix_ns = written_unix_ns(&path);
+        if let Some((summary, last_seq)) = summary {
+            segment.summary = Some(summary);
+            // Its name has to be found again.
+            segment.last_seq = last_seq;
+        }
+        self.log.push_segment(segment);
         for record in scan.records {
             self.log.index(record);
         }
@@ -152,7 +200,16 @@ impl Recovered {
     }
 }
 
-fn head_is_good(path: &Path) -> io::Result<bool> {
+/// The file's own time, for a segment that `meta.json` does not list.
+fn written_unix_ns(path: &Path) -> u64 {
+    let since_1970 = fs::metadata(path)
+        .and_then(|data| data.modified())
+        .ok()
+        .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    since_1970.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+pub(super) fn head_is_good(path: &Path) -> io::Result<bool> {
     let mut head = Vec::new();
     File::open(path)?
         .take(SEGMENT_HEAD.len() as u64)
@@ -240,6 +297,8 @@ impl Scan {
                 .map(|record| record.last_ns)
                 .max()
                 .unwrap_or(0),
+            written_unix_ns: 0,
+            summary: None,
         }
     }
 }
@@ -312,7 +371,7 @@ mod tests {
                 good.len() as u64,
                 "record {damaged:?}"
             );
-            assert_eq!(left, recovered.log.end(), "record {damaged:?}");
+            assert_eq!(left, recovered.log.stored_bytes(), "record {damaged:?}");
         }
     }
 

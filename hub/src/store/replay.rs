@@ -1,15 +1,18 @@
 //! Reads stored frames for a console, a bounded chunk at a time.
 
-use super::index::Stretch;
-use super::record::segment_name;
+use super::index::{Segment, Stretch};
+use super::record::SEGMENT_HEAD;
 use super::segment::{SegmentReader, Step};
-use crate::session::Cursor;
+use crate::session::{Cursor, Inside, Session};
 use bytes::Bytes;
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::{Missed, MissedReason};
 use std::fs::File;
 use std::io;
 use std::path::Path;
+
+/// Held at once while a segment is read as a whole.
+const WHOLE_CHUNK_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Item {
@@ -26,24 +29,50 @@ pub(crate) struct Chunk {
 
 /// Frames from `cursor` on, in order, until `limit_bytes` are reached or the stretch ends. Blocks.
 ///
-/// A frame that can't be read is never passed over in silence: what the sequence lacks is reported.
+/// A frame that can't be read is never passed over in silence: what the sequence lacks is reported. Nothing comes,
+/// and the cursor stays, if the stretch has expired since it was asked for: something else has taken its place.
 pub(crate) fn read(
     folder: &Path,
+    session: &Session,
+    stretch: &Stretch,
+    mut cursor: Cursor,
+    limit_bytes: usize,
+) -> io::Result<Chunk> {
+    match File::open(folder.join(stretch.file_name())) {
+        Ok(file) => frames(file, session.id, stretch, cursor, limit_bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut items = Vec::new();
+            if session.with_log(|log| log.has(stretch)) {
+                miss(&mut items, &mut cursor, stretch.last_seq, MissedReason::Expired);
+                cursor.position = stretch.start + stretch.until;
+            }
+            Ok(Chunk { items, cursor })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn frames(
+    file: File,
     session: SessionId,
     stretch: &Stretch,
     mut cursor: Cursor,
     limit_bytes: usize,
 ) -> io::Result<Chunk> {
     let mut items = Vec::new();
-    let file = match File::open(folder.join(segment_name(stretch.base_seq))) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            miss(&mut items, &mut cursor, stretch.last_seq, MissedReason::Expired);
-            cursor.position = stretch.start + stretch.until;
-            return Ok(Chunk { items, cursor });
-        }
-        Err(error) => return Err(error),
-    };
+    if stretch.from <= SEGMENT_HEAD.len() as u64 {
+        cursor.inside = stretch.summary.map(|summary| Inside {
+            base_seq: stretch.base_seq,
+            knows_a_part: (summary.from_seq + 1..=stretch.last_seq).contains(&cursor.next_seq),
+        });
+        // Numbers follow on from segment to segment, so what lies before this one has expired.
+        let before = stretch.base_seq.saturating_sub(1);
+        miss(&mut items, &mut cursor, before, MissedReason::Expired);
+    }
+    let sums_from_seq = stretch
+        .summary
+        .filter(|_| cursor.knows_a_part())
+        .map_or(u64::MAX, |summary| summary.sums_from_seq);
     let mut reader = SegmentReader::new(file, session, stretch.from, stretch.until);
     let mut bytes = 0;
     while bytes < limit_bytes {
@@ -52,6 +81,10 @@ pub(crate) fn read(
                 cursor.position = stretch.start + record.end;
                 let seq = record.envelope.seq;
                 if seq < cursor.next_seq {
+                    continue;
+                }
+                if seq >= sums_from_seq {
+                    miss(&mut items, &mut cursor, seq, MissedReason::Expired);
                     continue;
                 }
                 miss(&mut items, &mut cursor, seq - 1, MissedReason::Damaged);
@@ -68,6 +101,34 @@ pub(crate) fn read(
         }
     }
     Ok(Chunk { items, cursor })
+}
+
+/// Every frame of one segment, for who takes it as a whole. Blocks.
+pub(crate) fn each(
+    folder: &Path,
+    session: SessionId,
+    segment: &Segment,
+    from_seq: u64,
+    take: &mut dyn FnMut(&[u8]),
+) -> io::Result<()> {
+    let mut stretch = Stretch::whole(segment);
+    let mut cursor = Cursor {
+        next_seq: from_seq,
+        position: stretch.start,
+        inside: None,
+    };
+    while stretch.from < stretch.until {
+        let file = File::open(folder.join(segment.file_name()))?;
+        let chunk = frames(file, session, &stretch, cursor, WHOLE_CHUNK_BYTES)?;
+        for item in &chunk.items {
+            if let Item::Frame(frame) = item {
+                take(frame);
+            }
+        }
+        cursor = chunk.cursor;
+        stretch.from = cursor.position;
+    }
+    Ok(())
 }
 
 /// Reports what lies between the cursor and `to_seq`, if anything does.

@@ -35,6 +35,12 @@ pub(super) enum Job {
         done: Option<oneshot::Sender<Result<(), String>>>,
     },
     Release(SessionId),
+    /// Moves a session's folder out of the way, whose removal has been decided.
+    Remove {
+        session: Arc<Session>,
+        to: PathBuf,
+        done: oneshot::Sender<io::Result<()>>,
+    },
     Stop,
 }
 
@@ -154,6 +160,14 @@ impl Writer {
                 Job::Release(session) => {
                     self.open.remove(&session);
                 }
+                Job::Remove { session, to, done } => {
+                    self.open.remove(&session.id);
+                    self.unsaved.remove(&session.id);
+                    let folder = self.sessions_dir.join(session.id.to_string());
+                    let moved = std::fs::rename(folder, to).and_then(|()| sync_folder(&self.sessions_dir));
+                    // Who asked may be gone with the hub.
+                    let _ = done.send(moved);
+                }
                 Job::Stop => running = false,
             }
         }
@@ -194,6 +208,12 @@ impl Writer {
     /// Writes a batch behind the durable end, leaving out what does not follow on.
     fn write(&mut self, batch: &mut Batch) -> io::Result<()> {
         let session = &batch.session;
+        if session.is_removed() {
+            // Nobody waits for these: a session is removed only while it has no connection.
+            self.stats.frames_abandoned.add(batch.frames.len() as u64);
+            batch.frames.clear();
+            return Ok(());
+        }
         let synced_seq = session.durable_seq();
         let mut next_seq = synced_seq + 1;
         // Repeats, and what is left of a connection whose earlier frames were given up.
@@ -274,6 +294,12 @@ impl Writer {
 
     fn save(&mut self, session: Arc<Session>, done: Option<oneshot::Sender<Result<(), String>>>) {
         let folder = self.sessions_dir.join(session.id.to_string());
+        if session.is_removed() {
+            if let Some(done) = done {
+                let _ = done.send(Err("its session has expired meanwhile".to_owned()));
+            }
+            return;
+        }
         let result = session.meta().save(&folder).map_err(|error| {
             let why = explain(&error, &self.sessions_dir);
             self.health.failed(&why, Instant::now());
@@ -336,6 +362,8 @@ fn create(folder: &Path, base_seq: u64) -> io::Result<OpenFile> {
             frames: 0,
             first_ns: 0,
             last_ns: 0,
+            written_unix_ns: 0,
+            summary: None,
         }),
     })
 }

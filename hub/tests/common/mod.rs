@@ -50,6 +50,8 @@ pub async fn start_with(data_dir: &Path, change: impl FnOnce(&mut HubConfig)) ->
     let log = Arc::new(Mutex::new(Vec::new()));
     let lines = Arc::clone(&log);
     config.log = Log::new(move |level, line| lines.lock().unwrap().push(format!("{level:?}: {line}")));
+    // Tests send one frame at a time, and wait for it.
+    config.limits.ack_every = std::time::Duration::ZERO;
     change(&mut config);
     let data_dir = config.data_dir.clone();
     let hub = Hub::bind(config).await.unwrap();

@@ -2,7 +2,7 @@
 //! and files, a policy that changes, mappings, an end.
 
 use super::{Client, signature};
-use heaptide_policy::{Policy, RejectReason};
+use heaptide_policy::{Labels, Policy, RejectReason};
 use heaptide_protocol::control::{Open, PolicyOutcome, PolicyResult};
 use heaptide_protocol::dictionary::{Dictionary, FrameDef, StackDef, StringDef, TagDef};
 use heaptide_protocol::frame::encode;
@@ -67,6 +67,13 @@ pub fn capabilities() -> Vec<Capability> {
     }]
 }
 
+pub fn labels() -> Labels {
+    [("host", NAMES[0]), ("customer", NAMES[8]), ("platform", "linux")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into_iter()
+        .collect()
+}
+
 pub fn open() -> Open {
     Open {
         signature: who(),
@@ -74,6 +81,7 @@ pub fn open() -> Open {
         policy: Policy::default(),
         rate_write_granted: true,
         first_seq: 1,
+        labels: labels(),
     }
 }
 
@@ -99,6 +107,7 @@ fn sections(seq: u64, last: u64) -> Vec<Section> {
             signature: who(),
             capabilities: capabilities(),
             policy: Policy::default(),
+            labels: labels(),
         }));
     }
     // Every third frame brings a stack of its own.

@@ -10,6 +10,8 @@ mod flame;
 mod goroutine_events;
 #[cfg(feature = "reports")]
 mod kernel;
+#[cfg(feature = "store")]
+pub mod levels;
 mod lifetimes;
 pub mod order;
 pub mod parity;
@@ -18,6 +20,8 @@ mod samples;
 #[cfg(test)]
 mod seeded;
 mod session;
+#[cfg(feature = "store")]
+pub mod summary;
 mod symbols;
 mod timeline;
 pub mod views;
@@ -42,4 +46,6 @@ pub enum AnalysisError {
         expected_at_most: usize,
         got: usize,
     },
+    #[error("the summary of {room} expired frames needs {frames}: expected no more than it replaces")]
+    SummaryTooLong { frames: u64, room: u64 },
 }

@@ -63,6 +63,12 @@ impl Symbols {
         &stack.frames[own..]
     }
 
+    /// 0 if the stack is not known.
+    #[cfg(feature = "store")]
+    pub(crate) fn stack_trace_hash(&self, id: StackId, generation: SymbolGen) -> u64 {
+        resolve(&self.stacks, id.0, generation).map_or(0, |stack| stack.stack_trace_hash)
+    }
+
     pub(crate) fn describe(&self, id: FrameId, generation: SymbolGen) -> StackFrame {
         match self.frame(id, generation) {
             Some(frame) => StackFrame {

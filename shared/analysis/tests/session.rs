@@ -13,6 +13,10 @@ use heaptide_protocol::section::{Section, SectionWriter, SessionStart};
 use heaptide_protocol::session::{Clock, ClockKind, Method, PlatformSignature};
 use heaptide_protocol::{Envelope, Frame, FrameId, SessionId, StackId, StringId, SymbolGen, TagId, frame};
 
+#[path = "session/expired.rs"]
+mod expired;
+#[path = "session/levels.rs"]
+mod levels;
 #[path = "session/past.rs"]
 mod past;
 

