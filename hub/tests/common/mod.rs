@@ -6,6 +6,7 @@
     reason = "each test file includes this and uses its own part"
 )]
 
+pub mod bearer;
 pub mod story;
 
 use futures_util::{SinkExt as _, StreamExt as _};

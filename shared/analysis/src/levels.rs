@@ -254,8 +254,8 @@ impl LevelBuilder {
 
     /// Closes the ticks that are over at a moment. A clock that goes back stays where it was.
     fn reach(&mut self, at_ns: u64, sink: &mut dyn LevelSink) {
-        for level in 0..LEVELS_NS.len() {
-            let tick = at_ns / LEVELS_NS[level];
+        for (level, level_ns) in LEVELS_NS.into_iter().enumerate() {
+            let tick = at_ns / level_ns;
             match self.open[level].tick {
                 Some(open) if tick > open => {
                     self.close(level, sink);
