@@ -10,19 +10,17 @@
 
 mod common;
 
-use common::bearer::{FRAMES, analysed, holds, listed, now_unix_ns, open, read, report, share, unpack};
+use common::bearer::{FRAMES, analysed, holds, listed, now_unix_ns, open, read, report, share};
 use common::story::{self, NAMES, TICK_NS, at};
-use common::{Client, Running, Seen, call, call_json, session, start, start_with};
+use common::{Client, Seen, call, call_json, session, start, start_with};
 use heaptide_hub::{Asset, Assets};
 use heaptide_policy::Policy;
 use heaptide_protocol::control::{
-    Ack, CaughtUp, Notice, PolicyPropose, Refuse, RefuseCode, SessionState, SessionSummary, Sessions,
-    Subscribe,
+    CaughtUp, Notice, PolicyPropose, Refuse, RefuseCode, SessionState, Subscribe,
 };
-use heaptide_protocol::report::{ReportAsk, ReportKind, ReportQuery, ReportTold, Window};
+use heaptide_protocol::report::ReportKind;
 use heaptide_protocol::{Frame, FrameKind, SessionId};
 use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 #[tokio::test]
 async fn a_link_gives_no_name_away_live_or_frozen() {

@@ -155,12 +155,11 @@ fn count(hub: &Hub, gone: &[Segment]) {
     }
 }
 
+/// What stands for segments that are gone: its own segment, and its frames.
+type StandIn = (Segment, Vec<Vec<u8>>);
+
 /// The summary's segment, of which only the size is not known yet, and its frames; none if there is nothing to say.
-fn summarise(
-    hub: &Hub,
-    session: SessionId,
-    segments: &[Segment],
-) -> Result<Option<(Segment, Vec<Vec<u8>>)>, Failed> {
+fn summarise(hub: &Hub, session: SessionId, segments: &[Segment]) -> Result<Option<StandIn>, Failed> {
     let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
         return Err(Failed::Io(io::Error::other("the segments are gone already")));
     };
