@@ -389,7 +389,7 @@ mod tests {
         let with = |rule: Value| json!({ "rules": [rule] });
         for (document, expected) in [
             (json!({}), true),
-            (example.clone(), true),
+            (example, true),
             (with(json!({ "name": "a" })), true),
             (json!({ "rollout": { "first_percent": 20 } }), true),
             (json!({ "rollout": { "first_percent": 0 } }), false),

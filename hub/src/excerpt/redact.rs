@@ -5,6 +5,7 @@
 //! judged, because this version doesn't know it, is left out. Function and type names stay: they are what a
 //! profile is about; [`Redactor::new`] takes patterns for those that must not be seen either.
 
+use heaptide_policy::Labels;
 use heaptide_protocol::ProtocolError;
 use heaptide_protocol::control::{PolicyOutcome, PolicyResult, PolicyState, SessionSummary};
 use heaptide_protocol::section::{RawSection, Section, SectionWriter};
@@ -115,6 +116,22 @@ impl Redactor {
         }
     }
 
+    /// Names of the host and the program go whole, and so does a label whose key a pattern matches; the rest as text.
+    pub(crate) fn labels(&self, labels: &mut Labels) {
+        let mut redacted = Labels::default();
+        for (key, value) in labels.iter() {
+            let kind = match key {
+                "host" => Some("host"),
+                "service" => Some("program"),
+                _ if self.patterns.iter().any(|pattern| matches(pattern, key)) => Some("hidden"),
+                _ => None,
+            };
+            let told = kind.map_or_else(|| self.text(value), |kind| self.placeholder(kind, value));
+            redacted.suggest(key, &told);
+        }
+        *labels = redacted;
+    }
+
     pub(crate) fn capabilities(&self, capabilities: &mut [Capability]) {
         for capability in capabilities {
             capability.source = self.text(&capability.source);
@@ -132,6 +149,7 @@ impl Redactor {
     /// Of the policy only what is in force: what people proposed and what failed is the team's own.
     pub(crate) fn summary(&self, summary: &mut SessionSummary) {
         self.signature(&mut summary.signature);
+        self.labels(&mut summary.labels);
         self.capabilities(&mut summary.capabilities);
         summary.policy = PolicyState {
             applied: summary.policy.applied.take(),
@@ -212,6 +230,7 @@ impl Redactor {
             _ => match raw.decode()? {
                 Section::Start(mut start) => {
                     self.signature(&mut start.signature);
+                    self.labels(&mut start.labels);
                     self.capabilities(&mut start.capabilities);
                     Section::Start(start)
                 }

@@ -112,7 +112,10 @@ mod tests {
                 document(&[c.clone(), a.clone(), b.clone()]),
                 json!([["rules['c']", null, c]]),
             ),
-            (document(&[b.clone()]), json!([["rules['a']", a, null]])),
+            (
+                document(std::slice::from_ref(&b)),
+                json!([["rules['a']", a, null]]),
+            ),
             (
                 document(&[b.clone(), a.clone()]),
                 json!([["rules (order)", ["a", "b"], ["b", "a"]]]),

@@ -2,7 +2,7 @@
 //! and files, a policy that changes, mappings, an end.
 
 use super::{Client, signature};
-use heaptide_policy::{Policy, RejectReason};
+use heaptide_policy::{Labels, Policy, RejectReason};
 use heaptide_protocol::control::{Open, PolicyOutcome, PolicyResult};
 use heaptide_protocol::dictionary::{Dictionary, FrameDef, StackDef, StringDef, TagDef};
 use heaptide_protocol::frame::encode;
@@ -67,9 +67,20 @@ pub fn capabilities() -> Vec<Capability> {
     }]
 }
 
+/// As a collector makes them of who it is.
+fn labels() -> Labels {
+    let who = who();
+    let service = who.executable.rsplit('/').next().unwrap().to_owned();
+    [("host", who.host_name), ("service", service)]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into_iter()
+        .collect()
+}
+
 pub fn open() -> Open {
     Open {
         signature: who(),
+        labels: labels(),
         capabilities: capabilities(),
         policy: Policy::default(),
         rate_write_granted: true,
@@ -97,6 +108,7 @@ fn sections(seq: u64, last: u64) -> Vec<Section> {
     if seq == 1 {
         all.push(Section::Start(SessionStart {
             signature: who(),
+            labels: labels(),
             capabilities: capabilities(),
             policy: Policy::default(),
         }));
