@@ -116,16 +116,20 @@ impl Redactor {
         }
     }
 
-    /// What a session is labelled with says whose it is; what it runs on and which version it is stay.
+    /// Names of the host and the program go whole, and so does a label whose key a pattern matches; the rest as text.
     pub(crate) fn labels(&self, labels: &mut Labels) {
-        let shown = |key: &str, value: &str| match key {
-            "platform" | "version" => self.text(value),
-            _ => self.placeholder("label", value),
-        };
-        *labels = labels
-            .iter()
-            .map(|(key, value)| (key.to_owned(), shown(key, value)))
-            .collect();
+        let mut redacted = Labels::default();
+        for (key, value) in labels.iter() {
+            let kind = match key {
+                "host" => Some("host"),
+                "service" => Some("program"),
+                _ if self.patterns.iter().any(|pattern| matches(pattern, key)) => Some("hidden"),
+                _ => None,
+            };
+            let told = kind.map_or_else(|| self.text(value), |kind| self.placeholder(kind, value));
+            redacted.suggest(key, &told);
+        }
+        *labels = redacted;
     }
 
     pub(crate) fn capabilities(&self, capabilities: &mut [Capability]) {

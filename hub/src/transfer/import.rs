@@ -233,6 +233,7 @@ impl Importer {
         let revision = self.policy.applied.as_ref().map_or(0, |policy| policy.revision);
         let meta = Meta {
             signature: start.signature,
+            labels: start.labels,
             capabilities: start.capabilities,
             policy: self.policy,
             // No collector comes for it.

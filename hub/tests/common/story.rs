@@ -67,9 +67,12 @@ pub fn capabilities() -> Vec<Capability> {
     }]
 }
 
-pub fn labels() -> Labels {
-    [("host", NAMES[0]), ("customer", NAMES[8]), ("platform", "linux")]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+/// As a collector makes them of who it is.
+fn labels() -> Labels {
+    let who = who();
+    let service = who.executable.rsplit('/').next().unwrap().to_owned();
+    [("host", who.host_name), ("service", service)]
+        .map(|(key, value)| (key.to_owned(), value))
         .into_iter()
         .collect()
 }
@@ -77,11 +80,11 @@ pub fn labels() -> Labels {
 pub fn open() -> Open {
     Open {
         signature: who(),
+        labels: labels(),
         capabilities: capabilities(),
         policy: Policy::default(),
         rate_write_granted: true,
         first_seq: 1,
-        labels: labels(),
     }
 }
 
@@ -105,9 +108,9 @@ fn sections(seq: u64, last: u64) -> Vec<Section> {
     if seq == 1 {
         all.push(Section::Start(SessionStart {
             signature: who(),
+            labels: labels(),
             capabilities: capabilities(),
             policy: Policy::default(),
-            labels: labels(),
         }));
     }
     // Every third frame brings a stack of its own.

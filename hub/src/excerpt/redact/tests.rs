@@ -85,6 +85,29 @@ fn sentences_lose_names_and_keep_the_rest() {
 }
 
 #[test]
+fn labels_say_nothing_of_host_and_program_and_what_a_pattern_hides() {
+    let mut labels: Labels = [
+        ("host", "web-7.example"),
+        ("service", "shopd"),
+        ("customer", "acme"),
+        ("zone", "behind web-7"),
+        ("team", "Falcon"),
+        ("version", "v1.2.3"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into_iter()
+    .collect();
+    let redactor = redactor(&["customer", "falcon"]);
+    redactor.labels(&mut labels);
+    let json = serde_json::to_string(&labels).unwrap();
+    for name in ["web-7", "shopd", "acme", "Falcon"] {
+        assert!(!json.contains(name), "{name}: {json}");
+    }
+    assert_eq!(labels.get("version"), Some("v1.2.3"));
+    assert_eq!(labels.iter().count(), 6);
+}
+
+#[test]
 fn a_signature_says_nothing_of_where_and_how_but_all_of_what() {
     let mut redacted = signature();
     redacted.runtime_version = "go1.27.3".to_owned();
