@@ -12,7 +12,7 @@
 
 mod common;
 
-use common::{Client, Running, Seen, data, open, session, start, start_with};
+use common::{Client, Running, Seen, data, noise, open, session, start, start_with};
 use heaptide_protocol::control::{Ack, Notice, Refuse, RefuseCode};
 use heaptide_protocol::{Frame, FrameKind};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
@@ -53,7 +53,7 @@ async fn fill(collector: &mut Client, mut next_seq: u64) -> (u64, String) {
     let mut acked = next_seq - 1;
     loop {
         collector
-            .try_send(data(session(1), next_seq, &vec![next_seq as u8; 32 << 10]))
+            .try_send(data(session(1), next_seq, &noise(next_seq, 32 << 10)))
             .await;
         next_seq += 1;
         match collector.next_but_lists().await {
@@ -137,7 +137,7 @@ async fn a_full_disk_acknowledges_nothing_and_recovers_by_itself() {
     assert_eq!(durable_seq, acked);
     let next = acked + 1;
     collector
-        .send(data(session(1), next, &vec![next as u8; 32 << 10]))
+        .send(data(session(1), next, &noise(next, 32 << 10)))
         .await;
     collector.acked(next).await;
     let notice: Notice = console.expect(FrameKind::Notice).await;
@@ -155,7 +155,7 @@ async fn a_full_disk_acknowledges_nothing_and_recovers_by_itself() {
             panic!("the console's connection ended");
         };
         assert_eq!(envelope.seq, seq);
-        assert_eq!(bytes, data(session(1), seq, &vec![seq as u8; 32 << 10]));
+        assert_eq!(bytes, data(session(1), seq, &noise(seq, 32 << 10)));
     }
     drop(console);
     hub.stop().await;

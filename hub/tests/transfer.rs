@@ -310,7 +310,7 @@ async fn a_hub_shows_the_files_that_it_was_started_with() {
     std::fs::write(path("a.htl"), story::recording(session(1), 5)).unwrap();
     std::fs::write(path("b.htl"), story::recording(session(2), 6)).unwrap();
     let hub = start_with(&path("data"), |config| {
-        config.open = vec![path("a.htl"), path("b.htl")]
+        config.open = vec![path("a.htl"), path("b.htl")];
     })
     .await;
     let mut console = hub.console().await;

@@ -36,7 +36,7 @@ enum Part {
     /// It begins with the session.
     Whole,
     /// What comes is before it.
-    Before(Carry),
+    Before(Box<Carry>),
     /// It has begun, later than the session.
     Later,
 }
@@ -84,7 +84,7 @@ impl Rewriter {
         }
         if matches!(self.part, Part::Unknown) {
             self.part = if envelope.last_ns < self.window.from_ns {
-                Part::Before(Carry::new())
+                Part::Before(Box::new(Carry::new()))
             } else {
                 Part::Whole
             };

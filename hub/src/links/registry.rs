@@ -132,7 +132,7 @@ mod tests {
         }
     }
 
-    fn with(links: Vec<Link>) -> Links {
+    fn with(links: &[Link]) -> Links {
         let folder = tempfile::tempdir().unwrap();
         let catalog = Catalog::open(folder.path()).unwrap();
         let save = |change: &mut crate::catalog::Change| {
@@ -155,7 +155,7 @@ mod tests {
             }),
             ..link(3, "revoked")
         };
-        let links = with(vec![
+        let links = with(&[
             link(1, "right"),
             expired,
             revoked.clone(),
@@ -193,13 +193,12 @@ mod tests {
     #[test]
     fn a_million_guesses_open_nothing() {
         let secrets: Vec<_> = (0..8).map(|number: u32| format!("secret-of-{number}")).collect();
-        let links = with(
-            secrets
-                .iter()
-                .zip(1..)
-                .map(|(secret, number)| link(number, secret))
-                .collect(),
-        );
+        let links: Vec<_> = secrets
+            .iter()
+            .zip(1..)
+            .map(|(secret, number)| link(number, secret))
+            .collect();
+        let links = with(&links);
         let mut guess = 0x9E37_79B9_7F4A_7C15_u64;
         for _ in 0..1_000_000 {
             guess ^= guess << 13;

@@ -128,7 +128,7 @@ impl Importer {
     fn read(&mut self, is_end: bool) -> Result<(), ImportError> {
         while let Some(found) = self.records.next(is_end)? {
             match found {
-                Found::Frame { envelope, frame } => self.take(envelope, frame)?,
+                Found::Frame { envelope, frame } => self.take(envelope, &frame)?,
                 Found::Bad { bytes } => self.bad_bytes += bytes,
             }
             if self.bad_bytes > MAX_BAD_BYTES {
@@ -138,7 +138,7 @@ impl Importer {
         Ok(())
     }
 
-    fn take(&mut self, envelope: Envelope, bytes: Bytes) -> Result<(), ImportError> {
+    fn take(&mut self, envelope: Envelope, bytes: &Bytes) -> Result<(), ImportError> {
         let seq = envelope.seq;
         let expected = *self.session.get_or_insert(envelope.session);
         if expected != envelope.session {
@@ -157,14 +157,14 @@ impl Importer {
         if self.frames > 0 {
             self.missing += seq - self.last_seq - 1;
         }
-        if let Ok(frame) = Frame::parse(&bytes) {
+        if let Ok(frame) = Frame::parse(bytes) {
             let understood = self.look(&frame);
             self.unreadable += u64::from(!understood);
             if self.start.is_none() {
                 return Err(ImportError::NoStart { seq });
             }
             match self.new_id {
-                None => self.filler.push(&envelope, &bytes)?,
+                None => self.filler.push(&envelope, bytes)?,
                 Some(session) => {
                     let envelope = Envelope { session, ..envelope };
                     let moved = frame.readdressed(envelope).map_err(io::Error::other)?;
