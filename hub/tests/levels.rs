@@ -229,7 +229,7 @@ async fn ranges_are_right_at_every_level_sealed_or_not_and_after_a_restart() {
     let hub = start_with(folder.path(), small).await;
     check_points(&range(&hub, id, &ask(0, 61, 61)).await, 0, 61, "restarted");
     let parts_before = hub.counter("level_parts").await;
-    fill(&hub, id, RangeInclusive::new(FRAMES + 1, FRAMES), true).await;
+    fill(&hub, id, std::ops::RangeInclusive::new(FRAMES + 1, FRAMES), true).await;
     until_parts(&hub, parts_before + 1).await;
     check_points(&range(&hub, id, &ask(0, 61, 61)).await, 0, 61, "over");
     assert_eq!(hub.counter("levels_failed").await, 0, "{}", hub.logged());
