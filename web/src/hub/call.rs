@@ -11,8 +11,16 @@ use web_sys::{Request, RequestInit, Response};
 pub(super) struct Json(JsValue);
 
 impl Json {
+    /// `labels.service` is a key in what `labels` is.
     pub(super) fn get(&self, key: &str) -> Self {
-        Self(Reflect::get(&self.0, &key.into()).unwrap_or(JsValue::UNDEFINED))
+        let (first, rest) = key
+            .split_once('.')
+            .map_or((key, None), |(first, rest)| (first, Some(rest)));
+        let value = Self(Reflect::get(&self.0, &first.into()).unwrap_or(JsValue::UNDEFINED));
+        match rest {
+            Some(rest) => value.get(rest),
+            None => value,
+        }
     }
 
     /// Words and numbers alike; nothing for what is not there.

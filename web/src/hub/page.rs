@@ -3,6 +3,7 @@
 use super::call::{Failure, Json, call, object};
 use super::island::{island, say, set_value, value};
 use super::listing::{Kind, Listing, act, frame, load};
+use crate::canvas::dom::part;
 use leptos::prelude::AnyView;
 use web_sys::Element;
 
@@ -12,11 +13,12 @@ static LISTS: [Listing; 5] = [
         title: "Roll-out",
         note: "What each collector has made of the newest revision.",
         path: "/api/v1/policy/rollout",
-        list: "collectors",
+        list: "sessions",
         columns: &[
             ("Session", "session", Kind::Words),
-            ("Service", "service", Kind::Words),
-            ("State", "state", Kind::Words),
+            ("Service", "labels.service", Kind::Words),
+            ("State", "standing", Kind::Words),
+            ("At revision", "revision", Kind::Words),
             ("Why", "why", Kind::Words),
         ],
         action: None,
@@ -32,13 +34,9 @@ static LISTS: [Listing; 5] = [
             ("When", "unix_ns", Kind::Moment),
             ("Who", "who", Kind::Words),
             ("Why", "why", Kind::Words),
+            ("What became of it", "fate.name", Kind::Words),
         ],
-        action: Some((
-            "Go back to it",
-            "POST",
-            "/api/v1/policy/revert?revision={}",
-            "revision",
-        )),
+        action: Some(("Go back to it", "POST", "{}", "revision")),
     },
     Listing {
         part: "links",
@@ -98,6 +96,16 @@ const EDITOR: &str = "<section class=\"panel\" data-testid=\"fleet-policy\"><div
     data-testid=\"policy-said\"></p><p class=\"field-hint\"><a href=\"/api/v1/policy/schema\">What can stand in it</a>. It \
     goes to a few collectors first, and to all when they stay well.</p></div></div></section>";
 
+const POLICY: &str = "/api/v1/policy";
+
+/// The one that is shown, which a change starts from.
+fn revision(root: &Element) -> String {
+    let shown = part(root, "revision").and_then(|shown| shown.text_content());
+    shown
+        .filter(|shown| !shown.is_empty())
+        .unwrap_or_else(|| "0".to_owned())
+}
+
 pub(crate) fn hub_page() -> AnyView {
     let frames: Vec<String> = LISTS.iter().map(frame).collect();
     let markup = format!(
@@ -110,13 +118,21 @@ pub(crate) fn hub_page() -> AnyView {
             Ok(_) => show(&again),
             Err(failure) => say(&again, "said", &failure.sentence),
         };
+        let from = revision(root);
+        let why = value(root, "why");
         if what == "apply" {
-            let revision = on.get_attribute("data-revision").unwrap_or_default();
             let body = object(
-                &[("why", &value(root, "why"))],
-                &[("revision", &revision), ("document", &value(root, "document"))],
+                &[("why", &why)],
+                &[("from_revision", &from), ("document", &value(root, "document"))],
             );
-            call("POST", "/api/v1/policy".to_owned(), Some(body), Box::new(then));
+            call("POST", POLICY.to_owned(), Some(body), Box::new(then));
+        } else if what == "post" {
+            let to = on.get_attribute("data-path").unwrap_or_default();
+            let body = object(
+                &[("why", &why)],
+                &[("from_revision", &from), ("to_revision", &to)],
+            );
+            call("POST", format!("{POLICY}/revert"), Some(body), Box::new(then));
         } else {
             act(on, Box::new(then));
         }
@@ -131,15 +147,11 @@ fn show(root: &Element) {
     let again = root.clone();
     let then = move |answer: Result<Json, Failure>| match answer {
         Ok(json) => {
-            let revision = json.text("revision");
-            if let Ok(Some(apply)) = again.query_selector("[data-act=apply]") {
-                let _ = apply.set_attribute("data-revision", &revision);
-            }
-            say(&again, "revision", &revision);
+            say(&again, "revision", &json.text("revision"));
             say(&again, "said", "");
             set_value(&again, "document", &json.get("document").pretty());
         }
         Err(failure) => say(&again, "said", &failure.sentence),
     };
-    call("GET", "/api/v1/policy".to_owned(), None, Box::new(then));
+    call("GET", POLICY.to_owned(), None, Box::new(then));
 }
