@@ -68,20 +68,27 @@ counters! {
     frames_missed_expired,
     /// Segments deleted because of a limit of age or size, with what was in them.
     segments_expired,
+    /// Frames of them.
     frames_expired,
+    /// Bytes of them.
     bytes_expired,
     /// Sessions of which nothing was left.
     sessions_expired,
     /// Expired stretches whose dictionaries could not be carried over.
     summaries_failed,
+    /// Backups.
     backups,
     /// Stretches of sessions of which levels were made, with their rows and the size of their files.
     level_parts,
+    /// Rows in them.
     level_rows,
+    /// Bytes of them.
     level_bytes,
+    /// Levels failed.
     levels_failed,
     /// Sampled objects that are in no level because a session has too many call sites.
     level_samples_left_out,
+    /// Ranges answered.
     ranges_answered,
     /// Halvings of an answer's call sites because an answer is bounded.
     ranges_shortened,

@@ -213,7 +213,7 @@ async fn a_backup_of_a_running_hub_opens_as_a_data_folder() {
     assert_eq!(report.findings, []);
     assert!(report.records >= FRAMES);
     let copy = start(&target).await;
-    assert_eq!(copy.logged(), "");
+    assert_eq!(copy.complained(), "");
     assert_eq!(replay(&copy).await.len() as u64, FRAMES);
     // The audit line came after the copy's moment; the table is there.
     assert!(copy.get("/api/v1/audit").await.starts_with("HTTP/1.1 200"));

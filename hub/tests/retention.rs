@@ -197,7 +197,7 @@ async fn the_oldest_segments_go_and_their_names_stay() {
     hub.stop().await;
 
     let hub = start_with(folder.path(), |config| config.limits.segment_bytes = 1).await;
-    assert_eq!(hub.logged(), "");
+    assert_eq!(hub.complained(), "");
     let (again, missed_again, _) = replay(&hub, id).await;
     assert_eq!(live_sites(&again), sites);
     assert_eq!(again.len() as u64 + missed_again[0].to_seq, FRAMES);

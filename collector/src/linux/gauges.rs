@@ -204,7 +204,7 @@ mod tests {
         pacer.took(1_000, 2_000);
         assert!(!pacer.due(999_000_000) && pacer.due(1_000_001_000));
         pacer.took(0, 50_000_000);
-        assert!(!pacer.due(49_000_000_000) && pacer.due(50_000_000_000));
+        assert!(!pacer.due(199_000_000_000) && pacer.due(200_000_000_000));
     }
 
     #[test]

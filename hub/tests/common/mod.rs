@@ -92,6 +92,17 @@ impl Running {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// Warnings and errors alone.
+    pub fn complained(&self) -> String {
+        let log = self.log.lock().unwrap();
+        let lines: Vec<_> = log
+            .iter()
+            .filter(|line| !line.starts_with("Info"))
+            .cloned()
+            .collect();
+        lines.join("\n")
+    }
+
     pub async fn get(&self, path: &str) -> String {
         get(self.address, path, "").await
     }
