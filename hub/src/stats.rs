@@ -76,7 +76,7 @@ counters! {
     sessions_expired,
     /// Expired stretches whose dictionaries could not be carried over.
     summaries_failed,
-    /// Backups.
+    /// Copies of the data folder that were made.
     backups,
     /// Stretches of sessions of which levels were made, with their rows and the size of their files.
     level_parts,
@@ -84,11 +84,11 @@ counters! {
     level_rows,
     /// Bytes of them.
     level_bytes,
-    /// Levels failed.
+    /// Stretches of which no level could be made.
     levels_failed,
     /// Sampled objects that are in no level because a session has too many call sites.
     level_samples_left_out,
-    /// Ranges answered.
+    /// Answers to questions for a range.
     ranges_answered,
     /// Halvings of an answer's call sites because an answer is bounded.
     ranges_shortened,
