@@ -45,6 +45,13 @@ fn failed(error: impl fmt::Display) -> CatalogError {
     CatalogError(format!("{error}; check the disk of the data folder"))
 }
 
+fn has_no_room(error: &redb::DatabaseError) -> bool {
+    matches!(
+        error,
+        redb::DatabaseError::Storage(redb::StorageError::Io(error)) if error.kind() == std::io::ErrorKind::StorageFull
+    )
+}
+
 fn table<E: Entry>() -> TableDefinition<'static, &'static str, &'static [u8]> {
     TableDefinition::new(E::TABLE)
 }
@@ -52,9 +59,23 @@ fn table<E: Entry>() -> TableDefinition<'static, &'static str, &'static [u8]> {
 impl Catalog {
     pub(crate) const FILE: &'static str = "catalog.redb";
 
-    /// Opens the one in a data folder, or makes it. Blocks.
+    /// Opens the one in a data folder, or makes it; in memory where there is no room for it. Blocks.
     pub(crate) fn open(data_dir: &Path) -> Result<Self, CatalogError> {
-        let database = Database::create(data_dir.join(Self::FILE)).map_err(failed)?;
+        let file = data_dir.join(Self::FILE);
+        let is_new = !file.exists();
+        let database = match Database::create(&file) {
+            Ok(database) => database,
+            Err(error) if is_new && has_no_room(&error) => {
+                // A hub on a full disk still says what is wrong. There is nothing in the catalogue yet to be lost.
+                let _ = std::fs::remove_file(&file);
+                let memory = redb::backends::InMemoryBackend::new();
+                let database = Database::builder().create_with_backend(memory).map_err(failed)?;
+                return Ok(Self {
+                    database: Arc::new(database),
+                });
+            }
+            Err(error) => return Err(failed(error)),
+        };
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
