@@ -170,11 +170,11 @@ fn no_room_from_the_start() {
     let Some(program) = Go::V1_27.sites(test, Build::Plain) else {
         return;
     };
-    let Some(disk) = Tmpfs::mount(test, 1) else { return };
-    let filler = disk.fill();
+    let Some(disk) = Tmpfs::mount(test, 8) else { return };
     let flags = "-windows 2 -window-bytes 10000000";
 
     let full_hub = Hub::start_at(&binary, &disk.path().join("hub"));
+    let filler = disk.fill();
     let mut sites = Sites::started(full_hub.run("", &program, flags));
     let first = heaptide::session_of(&sites.process);
     full_hub.process.says("space");
