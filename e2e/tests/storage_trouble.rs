@@ -190,11 +190,13 @@ fn no_room_from_the_start() {
     assert!(finished.err.contains("space"), "{}", finished.err);
 
     // The spool has no room either.
+    let Some(small) = Tmpfs::mount(test, 1) else { return };
+    let _small_filler = small.fill();
     let hub = Hub::start(&binary);
     let mut command = Command::new(&binary);
     command
         .args(["run", "--hub", &hub.url(), "--spool"])
-        .arg(disk.path().join("spool"))
+        .arg(small.path().join("spool"))
         .arg("--")
         .arg(&program)
         .args(flags.split_whitespace());
