@@ -190,7 +190,9 @@ fn no_room_from_the_start() {
     assert!(finished.err.contains("space"), "{}", finished.err);
 
     // The spool has no room either.
-    let Some(small) = Tmpfs::mount(test, 1) else { return };
+    let Some(small) = Tmpfs::mount(test, 1) else {
+        return;
+    };
     let _small_filler = small.fill();
     let hub = Hub::start(&binary);
     let mut command = Command::new(&binary);
