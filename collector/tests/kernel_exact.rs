@@ -1,8 +1,8 @@
 //! Exact windows on the real kernel: programs that know what they allocate, where, and of which type, against
 //! what the kernel counted. The count of all is compared with `runtime.MemStats.Mallocs`.
 //!
-//! Needs the eBPF object (`HEAPTIDE_BPF_OBJECT`), Go toolchains (`HEAPTIDE_GO_1_22`, `HEAPTIDE_GO_1_27`; all from
-//! 1.21 on under `HEAPTIDE_FULL=1`) and the right to load and attach. What is missing is skipped loudly, and
+//! Needs the eBPF object (`HEAPTIDE_BPF_OBJECT`), Go toolchains (`HEAPTIDE_GO_1_22`, `HEAPTIDE_GO_1_27`; all under
+//! `HEAPTIDE_FULL=1`) and the right to load and attach. What is missing is skipped loudly, and
 //! fails under `HEAPTIDE_REQUIRE_ALL=1`.
 
 #![cfg(target_os = "linux")]

@@ -1,7 +1,7 @@
 //! The runtime's memory, read from outside, against what the program says of itself: `runtime.MemStats`,
 //! `runtime.MemProfile`, and its own mappings. No probe and no eBPF.
 //!
-//! Needs Go toolchains (`HEAPTIDE_GO_1_21` to `HEAPTIDE_GO_1_27`) and the right to read the memory of a child.
+//! Needs Go toolchains (`HEAPTIDE_GO_1_19` to `HEAPTIDE_GO_1_27`) and the right to read the memory of a child.
 
 #![cfg(target_os = "linux")]
 #![expect(

@@ -157,11 +157,7 @@ impl GoTarget {
         ProbePlan {
             points,
             refused,
-            goroutines: if self.binary.go_version().is_none_or(|version| version.minor >= 21) {
-                self.sites(&Program::GOROUTINES)
-            } else {
-                Err("before Go 1.21 some events would be seen twice".to_owned())
-            },
+            goroutines: self.sites(&Program::GOROUTINES),
             offsets: self.binary.offsets(),
         }
     }

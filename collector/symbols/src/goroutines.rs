@@ -2,7 +2,7 @@
 //! them, so in stripped binaries too.
 //!
 //! `runtime.allgs` is a slice that only `runtime.allgadd` appends to: three words in a row that it loads and
-//! stores (Go 1.21 to 1.27). `work.goroutineLeak.pending` (Go 1.27, and 1.26 built with
+//! stores (Go 1.19 to 1.27). `work.goroutineLeak.pending` (Go 1.27, and 1.26 built with
 //! `GOEXPERIMENT=goroutineleakprofile`) is the byte that `runtime.gcStart` loads and, if it is set, answers by
 //! setting the byte behind it (`enabled`) and exchanging this one for 0 (`runtime/mgc.go`).
 

@@ -1,8 +1,9 @@
 //! Byte offsets inside what the Go runtime knows of its memory, per minor version, amd64 Linux.
 //!
-//! Source: DWARF of binaries built with go1.21.13, 1.22.10, 1.23.9, 1.24.11, 1.25.5, 1.26.6 and 1.27.3
+//! Source: DWARF of binaries built with go1.19.8, 1.21.13, 1.22.10, 1.23.9, 1.24.11, 1.25.5, 1.26.6 and 1.27.3
 //! (types `runtime.mheap`, `mspan`, `mcache`, `heapStatsDelta`, `mstats`, `heapArena`, `memRecordCycle`,
-//! `m`); the test `offsets_equal_dwarf` reads it again.
+//! `m`); the test `offsets_equal_dwarf` reads it again. For 1.20, whose toolchain no package registry carries,
+//! the source of 1.20.6 laid out by `go/types`, which for 1.19.8 gives what DWARF says, field by field.
 
 use crate::version::GoVersion;
 
@@ -42,6 +43,8 @@ pub struct HeapOffsets {
     pub page_alloc_chunks: u32,
     /// `pageAlloc.scav.index.chunks`, a slice.
     pub page_alloc_scav_chunks: u32,
+    /// Size of its elements: a bit for each of eight chunks up to 1.20, then a word for each chunk.
+    pub scav_chunk_bytes: u32,
     /// `mcache.tinyAllocs`.
     pub mcache_tiny_allocs: u32,
     /// `mcache.alloc`: a span of each of 136 classes.
@@ -66,6 +69,33 @@ pub struct HeapOffsets {
     pub m_alllink: u32,
 }
 
+/// The lock of `mheap` was the first thing in a cache line of its own, and the heap's bitmap had two bits for
+/// each word.
+const GO_1_19: HeapOffsets = HeapOffsets {
+    mheap_pages: 16,
+    mheap_allspans: 65856,
+    mheap_arenas: 65936,
+    mheap_heap_arenas: 66016,
+    heap_arena_bytes: 2_165_776,
+    page_alloc_scav_chunks: 65736,
+    ..GO_1_20
+};
+
+/// `mspan` had no bits for pinned objects, and what can be scavenged was a bitmap.
+const GO_1_20: HeapOffsets = HeapOffsets {
+    mspan_alloc_count: 96,
+    mspan_spanclass: 98,
+    mspan_state: 99,
+    mspan_alloc_count_before_cache: 102,
+    mspan_elemsize: 104,
+    mheap_allspans: 65824,
+    mheap_arenas: 65904,
+    mheap_heap_arenas: 65984,
+    page_alloc_scav_chunks: 65728,
+    scav_chunk_bytes: 1,
+    ..GO_1_21
+};
+
 const GO_1_21: HeapOffsets = HeapOffsets {
     mspan_start_addr: 24,
     mspan_npages: 32,
@@ -83,6 +113,7 @@ const GO_1_21: HeapOffsets = HeapOffsets {
     page_alloc_summary: 0,
     page_alloc_chunks: 120,
     page_alloc_scav_chunks: 65720,
+    scav_chunk_bytes: 8,
     mcache_tiny_allocs: 32,
     mcache_alloc: 40,
     heap_stats_bytes: 1176,
@@ -150,6 +181,8 @@ impl HeapOffsets {
             return None;
         }
         Some(match version.minor {
+            19 => &GO_1_19,
+            20 => &GO_1_20,
             21 => &GO_1_21,
             22 | 23 => &GO_1_22,
             24 => &GO_1_24,
@@ -167,7 +200,7 @@ mod tests {
     use crate::RuntimeOffsets;
 
     #[test]
-    fn the_table_covers_the_versions_of_the_other_from_1_21_on() {
+    fn the_table_covers_the_versions_of_the_other() {
         for minor in 0..60 {
             let version = GoVersion {
                 text: String::new(),
@@ -178,8 +211,7 @@ mod tests {
                 HeapOffsets::of(&version).is_some(),
                 RuntimeOffsets::of(&version).is_some(),
             );
-            // Nobody has looked at the heap's structures of 1.19 and 1.20.
-            assert_eq!(both.0, both.1 && minor >= 21, "1.{minor}: {both:?}");
+            assert_eq!(both.0, both.1, "1.{minor}: {both:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Addresses of the runtime's variables that tell of its memory, also in stripped binaries.
 //!
 //! Each is found in the code of one runtime function that can't do without it, by how the compiler must
-//! refer to it; two candidates are none. The forms were compared in go1.21.13 to go1.27.3, and the tests
+//! refer to it; two candidates are none. The forms were compared in go1.19.8 to go1.27.3, and the tests
 //! compare the result with `go tool nm` in each version and way of building.
 
 use crate::binary::GoBinary;
@@ -33,7 +33,8 @@ pub struct RuntimeVars {
 /// How the code of a function names a variable.
 #[derive(Debug, Clone, Copy)]
 enum Form {
-    /// As the receiver of this function: `LEAQ v(SB), AX` right before the `CALL`.
+    /// As the receiver of this function: `LEAQ v(SB), AX` before the `CALL`, with at most one move between
+    /// registers in between (Go 1.19).
     Receiver(&'static str),
     /// Both its value (`MOVQ v(SB), r`) and its address (`LEAQ v(SB), r`).
     ValueAndAddress,
@@ -162,16 +163,24 @@ fn find(elf: &Elf, code: &[u8], vaddr: u64, form: Form, callee: u64) -> Option<u
     found.get()
 }
 
-/// Whether the instruction at `at` loads AX, and the next one is a CALL of `callee`.
+/// Whether the instruction at `at` loads AX, and the next one, or the one behind a move, is a CALL of `callee`.
 fn is_argument_of(code: &[u8], at: usize, vaddr: u64, callee: u64) -> bool {
-    let Some([_, _, modrm, _, _, _, _, 0xe8, displacement @ ..]) = code.get(at..at + 12) else {
+    let Some([0x48, _, 5, _, _, _, _, rest @ ..]) = code.get(at..) else {
+        return false;
+    };
+    // MOVL between two registers, none of them AX as the target.
+    let (moved, rest) = match rest {
+        [0x89, modrm, rest @ ..] if modrm >> 6 == 3 && modrm & 7 != 0 => (2, rest),
+        _ => (0, rest),
+    };
+    let [0xe8, displacement @ ..] = rest else {
         return false;
     };
     let target = displacement.first_chunk().map(|bytes| {
-        let next = vaddr.wrapping_add(at as u64 + 12);
+        let next = vaddr.wrapping_add(at as u64 + 12 + moved);
         next.wrapping_add_signed(i64::from(i32::from_le_bytes(*bytes)))
     });
-    *modrm == 5 && code.get(at) == Some(&0x48) && target == Some(callee)
+    target == Some(callee)
 }
 
 /// Place, opcode and target of everything that looks like a 64-bit `op disp32(RIP), reg`.

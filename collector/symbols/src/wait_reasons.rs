@@ -1,7 +1,7 @@
 //! What Go calls the reasons for which a goroutine waits (`g.waitreason`).
 //!
 //! The numbers move between versions, so there is a table for each layout. Source:
-//! `runtime/runtime2.go`, `waitReasonStrings`, of go1.21.13, 1.22.10, 1.23.9, 1.24.11,
+//! `runtime/runtime2.go`, `waitReasonStrings`, of go1.19.8, 1.20.6, 1.21.13, 1.22.10, 1.23.9, 1.24.11,
 //! 1.25.5, 1.26.6 and 1.27.3; the test `wait_reasons_equal_the_source` reads it again.
 
 use crate::version::GoVersion;
@@ -12,8 +12,9 @@ pub fn wait_reason(version: &GoVersion, number: u8) -> &'static str {
         return "";
     }
     let table: &[&str] = match version.minor {
+        19 => &GO_1_19,
         // Each of these only added to the end of the one before.
-        21 => &UP_TO_1_23[..32],
+        20 | 21 => &UP_TO_1_23[..32],
         22 => &UP_TO_1_23[..37],
         23 => &UP_TO_1_23,
         24 => &GO_1_24,
@@ -27,7 +28,38 @@ pub fn wait_reason(version: &GoVersion, number: u8) -> &'static str {
         .unwrap_or("unknown wait reason")
 }
 
-/// Go 1.23; 1.22 has the first 37 of them, 1.21 the first 32.
+/// Waits for a mutex had no names of their own.
+const GO_1_19: [&str; 27] = [
+    "",
+    "GC assist marking",
+    "IO wait",
+    "chan receive (nil chan)",
+    "chan send (nil chan)",
+    "dumping heap",
+    "garbage collection",
+    "garbage collection scan",
+    "panicwait",
+    "select",
+    "select (no cases)",
+    "GC assist wait",
+    "GC sweep wait",
+    "GC scavenge wait",
+    "chan receive",
+    "chan send",
+    "finalizer wait",
+    "force gc (idle)",
+    "semacquire",
+    "sleep",
+    "sync.Cond.Wait",
+    "timer goroutine (idle)",
+    "trace reader (blocked)",
+    "wait for GC cycle",
+    "GC worker (idle)",
+    "preempted",
+    "debug call",
+];
+
+/// Go 1.23; 1.22 has the first 37 of them, 1.21 and 1.20 the first 32.
 const UP_TO_1_23: [&str; 38] = [
     "",
     "GC assist marking",
@@ -226,6 +258,11 @@ mod tests {
     #[test]
     fn the_same_number_means_different_things() {
         for (version, number, expected) in [
+            ("go1.19.8", 21, "timer goroutine (idle)"),
+            ("go1.19.8", 27, "unknown wait reason"),
+            ("go1.20.7", 21, "sync.Mutex.Lock"),
+            ("go1.20.7", 31, "stopping the world"),
+            ("go1.20.7", 32, "unknown wait reason"),
             ("go1.21.13", 14, "chan receive"),
             ("go1.21.13", 31, "stopping the world"),
             ("go1.21.13", 32, "unknown wait reason"),

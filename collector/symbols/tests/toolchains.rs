@@ -101,10 +101,7 @@ fn check_version(minor: u32) {
                 "{what}: the leak detector's switch"
             );
             let found = named(&binary.runtime_vars());
-            assert!(
-                minor < 21 || found.iter().all(|(_, at)| at.is_some()),
-                "{what}: {found:x?}"
-            );
+            assert!(found.iter().all(|(_, at)| at.is_some()), "{what}: {found:x?}");
         } else {
             check_symbols(&what, &binary, &toolchain, &path);
             check_lines(&what, &binary, &toolchain, &path);
@@ -114,10 +111,7 @@ fn check_version(minor: u32) {
         }
     }
     offsets_equal_dwarf(&toolchain);
-    // The words for 1.19 and 1.20 are not in the table: a goroutine there has a state and no reason.
-    if minor >= 21 {
-        wait_reasons_equal_the_source(&toolchain);
-    }
+    wait_reasons_equal_the_source(&toolchain);
 }
 
 fn check_identity(what: &str, binary: &Binary, minor: u32, variant: &Variant) {
@@ -165,6 +159,11 @@ fn check_allocators(what: &str, binary: &Binary, minor: u32) {
     for name in names {
         let site = binary.probe_site(name).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert!(site.instruction.is_emulated(), "{what}: {name} {site:x?}");
+        assert_eq!(
+            site.instruction.is_conditional(),
+            minor < 21,
+            "{what}: {name} {site:x?}"
+        );
     }
 }
 
@@ -204,7 +203,10 @@ fn check_probe_sites(what: &str, binary: &Binary, minor: u32) {
         "runtime.gdestroy"
     };
     let end = binary.probe_site(end).unwrap_or_else(|e| panic!("{what}: {e}"));
-    assert!(end.instruction.is_emulated(), "{what}: {end:x?}");
+    assert!(
+        end.instruction.is_emulated() && end.offset_in_function > 0,
+        "{what}: {end:x?}"
+    );
     for (function, callee) in [
         ("runtime.startTheWorldWithSema", "runtime.wakep"),
         ("runtime.newproc.func1", "runtime.runqput"),
@@ -408,12 +410,8 @@ fn check_symbols(what: &str, binary: &Binary, toolchain: &Toolchain, path: &Path
     }
     let both = [binary.runtime_vars(), binary.scan_runtime_vars()];
     for (name, found) in both.iter().flat_map(named) {
-        // Nobody has looked at the code of 1.19 and 1.20: there what is found must be right, and no more.
-        let is_known = binary.go_version().is_some_and(|version| version.minor >= 21);
-        if is_known || found.is_some() {
-            assert_eq!(found, addresses.get(name).copied(), "{what}: {name}");
-            assert!(found.is_some(), "{what}: {name}");
-        }
+        assert_eq!(found, addresses.get(name).copied(), "{what}: {name}");
+        assert!(found.is_some(), "{what}: {name}");
     }
     let mut compared = 0;
     for function in binary.functions() {
@@ -531,7 +529,7 @@ fn wait_reasons_equal_the_source(toolchain: &Toolchain) {
         );
         count = number + 1;
     }
-    assert!(count > 30, "go1.{}: {count} wait reasons", toolchain.minor);
+    assert!(count > 26, "go1.{}: {count} wait reasons", toolchain.minor);
     assert_eq!(wait_reason(&version, count as u8), "unknown wait reason");
 }
 
@@ -579,8 +577,6 @@ fn offsets_equal_dwarf(toolchain: &Toolchain) {
         "go1.{}: g.parentGoid",
         toolchain.minor
     );
-    // `None` before 1.21.
-    if let Some(heap) = binary.go_version().and_then(HeapOffsets::of) {
-        heap_offsets::equal_dwarf(toolchain.minor, heap, &at);
-    }
+    let heap = binary.go_version().and_then(HeapOffsets::of).unwrap();
+    heap_offsets::equal_dwarf(toolchain.minor, heap, &at);
 }

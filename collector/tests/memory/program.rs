@@ -42,7 +42,7 @@ fn build_all() -> Vec<Build> {
     let mut builds = Vec::new();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("memory-targets");
     std::fs::create_dir_all(&folder).expect("a folder");
-    for minor in 21..=27 {
+    for minor in 19..=27 {
         let Some(go) = std::env::var_os(format!("HEAPTIDE_GO_1_{minor}")) else {
             continue;
         };
@@ -80,7 +80,7 @@ fn build_all() -> Vec<Build> {
         }
     }
     if builds.is_empty() {
-        skip("no Go toolchain: set HEAPTIDE_GO_1_27=/path/to/go, and others from HEAPTIDE_GO_1_21 on");
+        skip("no Go toolchain: set HEAPTIDE_GO_1_27=/path/to/go, and others from HEAPTIDE_GO_1_19 on");
     }
     builds
 }

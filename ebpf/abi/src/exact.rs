@@ -35,7 +35,7 @@ pub struct ExactStack {
 }
 
 /// Words in [`ExactControl`].
-pub const EXACT_CONTROL_WORDS: usize = 2;
+pub const EXACT_CONTROL_WORDS: usize = 3;
 
 /// What the loader tells the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,13 +46,16 @@ pub struct ExactControl {
     /// Objects with pointers larger than this carry a header of 8 bytes (Go 1.22 on:
     /// `runtime.minSizeForMallocHeader`); the largest number where there are none.
     pub header_above_bytes: u64,
+    /// 1 if the probes stand on stack checks (before Go 1.21): a hit whose check fails is no call, since the
+    /// stack grows and the function is entered again.
+    pub at_stack_check: u64,
 }
 
 impl ExactControl {
     /// The same as words, for maps that are written without `unsafe`.
     #[must_use]
     pub const fn to_words(self) -> [u64; EXACT_CONTROL_WORDS] {
-        [self.on, self.header_above_bytes]
+        [self.on, self.header_above_bytes, self.at_stack_check]
     }
 }
 

@@ -100,7 +100,7 @@ pub fn exact_alloc(ctx: ProbeContext) -> u32 {
     };
     let [size_bytes, type_address, ..] = arch::go_args(&ctx);
     // Go gives out one address for all empty objects, and counts none.
-    if control.on == 0 || size_bytes == 0 {
+    if control.on == 0 || size_bytes == 0 || is_no_call(&ctx, control) {
         return 0;
     }
     let (tid, thread) = thread();
@@ -129,7 +129,7 @@ pub fn exact_sample(ctx: ProbeContext) -> u32 {
     let Some(control) = EXACT_CONTROL.get(0) else {
         return 0;
     };
-    if control.on == 0 {
+    if control.on == 0 || is_no_call(&ctx, control) {
         return 0;
     }
     let [_, _, size_bytes, _] = arch::go_args(&ctx);
@@ -148,6 +148,12 @@ pub fn exact_sample(ctx: ProbeContext) -> u32 {
     // SAFETY: as above.
     unsafe { (*thread).since_bytes = 0 };
     0
+}
+
+/// Asked only where the flags are those of a stack check.
+#[inline(always)]
+fn is_no_call(ctx: &ProbeContext, control: &ExactControl) -> bool {
+    control.at_stack_check != 0 && arch::is_stack_growing(ctx)
 }
 
 /// Where the frame pointers of a hit begin.

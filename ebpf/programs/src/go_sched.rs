@@ -2,7 +2,8 @@
 //!
 //! Creation is seen at the `CALL runqput` in `newproc.func1`, where BX is the new `g` with everything filled
 //! in. That runs on the system stack, from which the frame pointers lead over `systemstack` and `newproc` into
-//! the creator (Go 1.21 on), so one probe gives id and whole stack, and nothing has to be paired. What is made
+//! the creator, so one probe gives id and whole stack, and nothing has to be paired. (Before Go 1.21 `systemstack`
+//! leaves the register as it was, and `newproc` itself is not among the frames.) What is made
 //! without `newproc` is not seen: coroutines (`iter.Pull`) and goroutines of threads that C made.
 //!
 //! `gdestroy(gp)`, `goexit0(gp)`: AX. `copystack(gp, newsize)`: AX, BX.
@@ -27,6 +28,9 @@ pub fn goroutine_created(ctx: ProbeContext) -> u32 {
 /// `gdestroy(gp *g)`, Go 1.22 on; `goexit0(gp *g)` before.
 #[uprobe]
 pub fn goroutine_exited(ctx: ProbeContext) -> u32 {
+    if arch::is_stack_growing(&ctx) {
+        return 0;
+    }
     let [g, _, _, _] = arch::go_args(&ctx);
     goroutine(&ctx, RecordKind::GoroutineExited, g, 0)
 }
@@ -34,6 +38,9 @@ pub fn goroutine_exited(ctx: ProbeContext) -> u32 {
 /// `copystack(gp *g, newsize uintptr)`: when a stack is too small, and when the collector halves one.
 #[uprobe]
 pub fn stack_copied(ctx: ProbeContext) -> u32 {
+    if arch::is_stack_growing(&ctx) {
+        return 0;
+    }
     let [g, new_bytes, _, _] = arch::go_args(&ctx);
     goroutine(&ctx, RecordKind::StackCopied, g, new_bytes)
 }

@@ -15,7 +15,7 @@ use crate::linux::Process;
 use heaptide_protocol::gauges::{Gauge, GaugeValue};
 use std::io;
 
-/// `runtime.class_to_size`, go1.21 to go1.24; `internal/runtime/gc.SizeClassToSize` since.
+/// `runtime.class_to_size`, go1.19 to go1.24; `internal/runtime/gc.SizeClassToSize` since.
 const CLASS_BYTES: [u64; 68] = [
     0, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256, 288, 320, 352, 384,
     416, 448, 480, 512, 576, 640, 704, 768, 896, 1024, 1152, 1280, 1408, 1536, 1792, 2048, 2304, 2688, 3072,

@@ -205,7 +205,10 @@ fn own_books(process: &Process, layout: &HeapLayout) -> io::Result<Vec<Extent>> 
         ranges.push((header[0], header[2].saturating_mul(8)));
     }
     let scavenged = words(process, pages + u64::from(o.page_alloc_scav_chunks), 3)?;
-    ranges.push((scavenged[0], scavenged[2].saturating_mul(8)));
+    ranges.push((
+        scavenged[0],
+        scavenged[2].saturating_mul(u64::from(o.scav_chunk_bytes)),
+    ));
     let chunks = words(process, pages + u64::from(o.page_alloc_chunks), CHUNK_TABLES)?;
     ranges.extend(chunks.into_iter().map(|chunk| (chunk, CHUNK_TABLE_BYTES)));
     Ok(extents_of(ranges, Use::Runtime))

@@ -35,6 +35,12 @@ pub(crate) fn equal_dwarf(minor: u32, o: &HeapOffsets, at: &dyn Fn(&str) -> u32)
             o.page_alloc_scav_chunks,
             at("pageAlloc.scav") + at("scavengeIndex.chunks"),
         ),
+        (
+            "size of atomicScavChunkData",
+            o.scav_chunk_bytes,
+            // Named since 1.21; a byte (`atomic.Uint8`) before.
+            if minor < 21 { 1 } else { at("atomicScavChunkData") },
+        ),
         ("mcache.tinyAllocs", o.mcache_tiny_allocs, at("mcache.tinyAllocs")),
         ("mcache.alloc", o.mcache_alloc, at("mcache.alloc")),
         ("size of heapStatsDelta", o.heap_stats_bytes, at("heapStatsDelta")),

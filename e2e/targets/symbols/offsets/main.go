@@ -38,6 +38,7 @@ func read(path string) (map[string]int64, error) {
 	}
 	for _, name := range []string{
 		"mheap", "mspan", "mcache", "mstats", "heapStatsDelta", "heapArena", "pageAlloc", "scavengeIndex", "memRecordCycle",
+		"atomicScavChunkData",
 	} {
 		short["runtime."+name] = name
 	}

@@ -18,15 +18,12 @@ pub struct ExactPlan {
     /// Where Go takes a sample; without it there is no test of the sampling phase.
     pub sample_site: Option<ProbePoint>,
     pub(super) header_above_bytes: u64,
+    pub(super) at_stack_check: bool,
 }
 
 impl ExactPlan {
     /// The plan, or why there can be none: with one allocator missing, a count of all would be no such count.
     pub fn find<B: AsRef<[u8]>>(binary: &GoBinary<B>) -> Result<Self, String> {
-        // Their sites can't tell a call from the growth of its stack, so a count would not be exact.
-        if binary.go_version().is_some_and(|version| version.minor < 21) {
-            return Err("before Go 1.21 some calls would be counted twice".to_owned());
-        }
         let names = binary.allocators();
         if names.is_empty() {
             return Err("this binary has no runtime.mallocgc".to_owned());
@@ -47,9 +44,19 @@ impl ExactPlan {
         let has_headers = binary
             .go_version()
             .is_some_and(|version| version.minor >= FIRST_MINOR_WITH_HEADERS);
+        let sites = sites.collect::<Result<Vec<_>, String>>()?;
+        let at_stack_check = sites.iter().any(|site| site.instruction.is_conditional());
+        // One answer holds for all of them.
+        let is_like_them = |site: &ProbePoint| site.instruction.is_conditional() == at_stack_check;
+        if !sites.iter().all(is_like_them) {
+            return Err("some of the allocators' sites are on stack checks and others are not".to_owned());
+        }
         Ok(Self {
-            sites: sites.collect::<Result<_, String>>()?,
-            sample_site: point(Program::ExactSample, Program::ExactSample.symbol()).ok(),
+            sites,
+            sample_site: point(Program::ExactSample, Program::ExactSample.symbol())
+                .ok()
+                .filter(is_like_them),
+            at_stack_check,
             header_above_bytes: if has_headers { HEADER_ABOVE_BYTES } else { u64::MAX },
         })
     }
@@ -58,6 +65,7 @@ impl ExactPlan {
         ExactControl {
             on: is_on as u64,
             header_above_bytes: self.header_above_bytes,
+            at_stack_check: self.at_stack_check as u64,
         }
     }
 }
