@@ -16,13 +16,15 @@ const WORD_FTAB: usize = 16;
 const WORD_FTAB_LEN: usize = 17;
 const WORD_MINPC: usize = 20;
 const WORD_TEXT: usize = 22;
-/// From 1.20 on.
+const WORD_TYPES_1_18: usize = 35;
+const WORD_ETYPES_1_18: usize = 36;
+/// 1.20 added covctrs and ecovctrs before them.
 const WORD_TYPES: usize = 37;
 const WORD_ETYPES: usize = 38;
 /// 1.27 put typedesclen before it.
 const WORD_ETYPES_1_27: usize = 39;
 const WORD_GOFUNC_1_18: usize = 38;
-/// 1.20 added covctrs and ecovctrs before it.
+/// As above.
 const WORD_GOFUNC_1_20: usize = 40;
 /// 1.27 added typedesclen, itaboffset and itabsize before it.
 const WORD_GOFUNC_1_27: usize = 43;
@@ -93,15 +95,18 @@ impl ModuleData {
             _ => None,
         };
         let gofunc = gofunc.filter(|&vaddr| elf.file_offset(vaddr).is_some());
-        let etypes = match minor {
-            Some(20..27) => Some(words[WORD_ETYPES]),
-            Some(27..) => Some(words[WORD_ETYPES_1_27]),
+        let types = match minor {
+            Some(18 | 19) => Some((WORD_TYPES_1_18, WORD_ETYPES_1_18)),
+            Some(20..27) => Some((WORD_TYPES, WORD_ETYPES)),
+            Some(27..) => Some((WORD_TYPES, WORD_ETYPES_1_27)),
             _ => None,
         };
-        let start = words[WORD_TYPES];
-        let types = etypes
-            .filter(|&end| start < end && elf.file_offset(start).is_some())
-            .map(|end| TypeRange { start, end });
+        let types = types
+            .map(|(start, end)| TypeRange {
+                start: words[start],
+                end: words[end],
+            })
+            .filter(|types| types.start < types.end && elf.file_offset(types.start).is_some());
         Some(Self {
             text: words[WORD_TEXT],
             gofunc,

@@ -76,6 +76,19 @@ fn every_goroutine_is_what_the_runtime_says() {
                 told.calls.clear();
             }
         }
+        // Before Go 1.21 the wrapper of a `go` statement with arguments has a name like any other closure.
+        if minor < 21 {
+            for told in got.values_mut() {
+                if let (Some((function, line)), Some((creator, at))) = (told.calls.last(), &told.creator)
+                    && line == at
+                    && function
+                        .strip_prefix(&**creator)
+                        .is_some_and(|rest| rest.starts_with(".func"))
+                {
+                    told.calls.pop();
+                }
+            }
+        }
         for (goid, expected) in &expected {
             assert_eq!(got.get(goid), Some(expected), "{what}: goroutine {goid}");
         }

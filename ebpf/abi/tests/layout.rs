@@ -58,7 +58,7 @@ fn layout_is_golden() {
         ExactKey = 24 { stack_hash @ 0, type_address @ 8, class @ 16 }
         ExactRowCounts = 16 { objects @ 0, bytes @ 8 }
         ExactStack = 1024 { frames @ 0, pcs @ 8 }
-        ExactControl = 16 { on @ 0, header_above_bytes @ 8 }
+        ExactControl = 24 { on @ 0, header_above_bytes @ 8, at_stack_check @ 16 }
         ExactCounts = 48 {
             seen @ 0, unrowed_objects @ 8, unrowed_bytes @ 16, stacks_lost @ 24, threads_lost @ 32,
             samples_lost @ 40,
@@ -134,8 +134,9 @@ fn words_follow_the_fields() {
     let control = ExactControl {
         on: 1,
         header_above_bytes: 2,
+        at_stack_check: 3,
     };
-    assert_eq!(control.to_words(), [1, 2]);
+    assert_eq!(control.to_words(), [1, 2, 3]);
     let counts = ExactCounts::from_words([1, 2, 3, 4, 5, 6]);
     assert_eq!(
         (counts.seen, counts.unrowed_objects, counts.unrowed_bytes),

@@ -171,7 +171,7 @@ func pad() {
 	const collapse = 25
 	var done uint64
 	for i := range heap {
-		at := uintptr(unsafe.Pointer(unsafe.SliceData(heap[i]))) &^ (2<<20 - 1)
+		at := uintptr(unsafe.Pointer(&heap[i][0])) &^ (2<<20 - 1)
 		_, _, errno := syscall.Syscall(syscall.SYS_MADVISE, at, 2<<20, collapse)
 		if errno == 0 {
 			done++
