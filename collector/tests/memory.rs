@@ -12,6 +12,8 @@
 
 #[path = "memory/program.rs"]
 mod program;
+#[path = "memory/stranger.rs"]
+mod stranger;
 
 use heaptide_collector::linux::memory::buckets::{Buckets, physical};
 use heaptide_collector::linux::memory::heap_stats::{HeapStats, runtime_objects};

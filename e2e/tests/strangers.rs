@@ -157,7 +157,6 @@ fn assert_goroutines(console: &heaptide_e2e::Console, session: SessionId, expect
         .iter()
         .filter(|capability| capability.class == EventClass::Goroutine)
         .collect();
-    // By one source at least: before Go 1.21 there is the census alone.
     let known = goroutines
         .iter()
         .any(|row| !matches!(row.state, CapabilityState::Unavailable { .. }));

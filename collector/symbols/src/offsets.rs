@@ -28,6 +28,9 @@ pub struct RuntimeOffsets {
     pub g_sched_pc: u32,
     /// `g.sched.bp`.
     pub g_sched_bp: u32,
+    /// Whether a goroutine in a system call has its frame pointer there (`save` in `runtime/proc.go`, from 1.23
+    /// on); otherwise there is that of an earlier switch, and means nothing.
+    pub syscall_saves_bp: bool,
     /// `g.atomicstatus`, u32.
     pub g_atomicstatus: u32,
     /// `g.goid`, u64.
@@ -78,6 +81,7 @@ const GO_1_21: RuntimeOffsets = RuntimeOffsets {
     g_sched_sp: 56,
     g_sched_pc: 64,
     g_sched_bp: 104,
+    syscall_saves_bp: false,
     g_atomicstatus: 144,
     g_goid: 152,
     g_waitreason: 176,
@@ -97,6 +101,7 @@ const GO_1_21: RuntimeOffsets = RuntimeOffsets {
 };
 
 const GO_1_23: RuntimeOffsets = RuntimeOffsets {
+    syscall_saves_bp: true,
     g_atomicstatus: 152,
     g_goid: 160,
     g_waitreason: 184,

@@ -570,6 +570,13 @@ fn offsets_equal_dwarf(toolchain: &Toolchain) {
     ] {
         assert_eq!(got, expected, "go1.{}: {field}", toolchain.minor);
     }
+    let proc = fs::read_to_string(toolchain.root().join("src/runtime/proc.go")).unwrap();
+    assert_eq!(
+        o.syscall_saves_bp,
+        proc.contains("func save(pc, sp, bp uintptr)"),
+        "go1.{}: save",
+        toolchain.minor
+    );
     let parent = dwarf["g.parentGoid"].as_u64().unwrap_or(0);
     assert_eq!(
         u64::from(o.g_parent_goid),

@@ -82,6 +82,35 @@ fn everything_is_found_in_programs_of_others() {
             "{file}: MemProfileRate"
         );
         assert!(binary.mbuckets_vaddr().is_some(), "{file}: mbuckets");
+        assert!(binary.scan_allgs().is_some(), "{file}: allgs");
+        let vars = binary.scan_runtime_vars();
+        let found = [vars.mheap, vars.memstats, vars.allp, vars.allm, vars.buckhash];
+        let more = [vars.mbuckets, vars.persistent_chunks, vars.gc_bits_arenas];
+        assert!(
+            found.iter().chain(&more).all(Option::is_some),
+            "{file}: {vars:x?}"
+        );
+        assert_eq!(binary.allocators(), ["runtime.mallocgc"], "{file}");
+        let end = if minor < 22 {
+            "runtime.goexit0"
+        } else {
+            "runtime.gdestroy"
+        };
+        for name in ["runtime.mallocgc", "runtime.copystack", end] {
+            let site = binary
+                .probe_site(name)
+                .unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(
+                site.instruction.is_emulated() && site.offset_in_function > 0,
+                "{file}: {name} {site:x?}"
+            );
+        }
+        assert!(
+            binary
+                .call_site("runtime.newproc.func1", "runtime.runqput")
+                .is_ok(),
+            "{file}"
+        );
         // Inlined calls, which need the right layout of the inline trees, in code that every program has.
         let mut inlined = 0;
         let mut frames = Vec::new();

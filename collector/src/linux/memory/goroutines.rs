@@ -42,7 +42,7 @@ const MAX_FRAMES: usize = 127;
 /// `runtime.maxstacksize` on 64-bit machines (proc.go).
 const MAX_STACK_BYTES: u64 = 1 << 30;
 
-/// `g.atomicstatus` without the scan bit, Go 1.21 to 1.27 (runtime2.go).
+/// `g.atomicstatus` without the scan bit, Go 1.19 to 1.27 (runtime2.go).
 pub mod status {
     pub const IDLE: u32 = 0;
     pub const RUNNABLE: u32 = 1;
@@ -424,13 +424,18 @@ impl Hasher for WordHasher {
 impl Look {
     fn of(g: &[u8], offsets: &RuntimeOffsets) -> Self {
         let at = |offset: u32| word(g, offset as usize);
+        let status = at(offsets.g_atomicstatus) as u32 & !SCAN;
         Self {
             lo: at(offsets.g_stack_lo),
             hi: at(offsets.g_stack_hi),
             sp: at(offsets.g_sched_sp),
             pc: at(offsets.g_sched_pc),
-            bp: at(offsets.g_sched_bp),
-            status: at(offsets.g_atomicstatus) as u32 & !SCAN,
+            bp: if status == status::SYSCALL && !offsets.syscall_saves_bp {
+                0
+            } else {
+                at(offsets.g_sched_bp)
+            },
+            status,
             goid: at(offsets.g_goid),
             wait_reason: g.get(offsets.g_waitreason as usize).copied().unwrap_or(0),
             gopc: at(offsets.g_gopc),
