@@ -172,7 +172,11 @@ impl Seen {
             tiers: Tiers::default(),
             addresses: false,
             wakep_site: true,
-            stop_reasons: true,
+            stop_reasons: events
+                .binary
+                .go
+                .go_version()
+                .is_some_and(|version| version.minor >= 21),
             processors: 2,
         };
         Self {

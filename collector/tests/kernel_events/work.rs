@@ -75,11 +75,17 @@ fn assists_and_pauses_agree_with_gos_own_metrics() {
             sums.sweep_ns as f64 / 1e9,
         );
         assert!(
-            done.assist_ns > 0 && sums.assists > 0 && sums.sweeps > 0,
+            sums.assist_ns > 0 && sums.assists > 0 && sums.sweeps > 0,
             "{sums:?}"
         );
+        // Go 1.19 has no such metric.
+        assert_eq!(done.assist_ns > 0, go.minor >= 20, "{done:?}");
         // Go reads its clock behind our second probe, and so counts what that costs here: a stack for each.
-        assert!((0.75..=1.1).contains(&ratio), "{ratio}");
+        assert!(
+            go.minor < 20 || (0.75..=1.1).contains(&ratio),
+            "go1.{}: {ratio}",
+            go.minor
+        );
 
         assert_pauses(go.minor, &done, &seen);
 

@@ -47,7 +47,10 @@ fn a_program_of_go_1_20_is_read() {
     let layout = HeapLayout::of(&go).expect("a layout");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("stop");
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", child.id())).expect("stat");
+    while !stat().contains(") T ") {
+        std::thread::yield_now();
+    }
     let stats = HeapStats::read(&process, &layout).expect("read");
     let books = ledger::read(&process, &layout, &monotonic_ns).expect("read");
     rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("go on");

@@ -155,8 +155,8 @@ func anonHuge(region []byte) int {
 		if n, _ := fmt.Sscanf(line, "%x-%x ", &from, &to); n == 2 {
 			inside = from < end && to > begin
 		}
-		if rest, ok := strings.CutPrefix(line, "AnonHugePages:"); ok && inside {
-			kb, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(rest), " kB"))
+		if strings.HasPrefix(line, "AnonHugePages:") && inside {
+			kb, _ := strconv.Atoi(strings.Fields(line)[1])
 			sum += kb
 		}
 	}
@@ -246,7 +246,8 @@ func allocate(done *report) {
 	done.PausesHighNs = after.PausesHighNs - before.PausesHighNs
 }
 
-// What the runtime counted; nothing here stops the world. /sched/pauses is there from Go 1.22 on.
+// What the runtime counted; nothing here stops the world. /cpu/classes is there from Go 1.20 on, /sched/pauses
+// from Go 1.22 on.
 func goCounts() (counts report) {
 	samples := []metrics.Sample{
 		{Name: "/cpu/classes/gc/mark/assist:cpu-seconds"},
@@ -254,7 +255,9 @@ func goCounts() (counts report) {
 		{Name: "/sched/pauses/total/gc:seconds"},
 	}
 	metrics.Read(samples)
-	counts.AssistNs = int64(samples[0].Value.Float64() * 1e9)
+	if samples[0].Value.Kind() == metrics.KindFloat64 {
+		counts.AssistNs = int64(samples[0].Value.Float64() * 1e9)
+	}
 	counts.Cycles = int64(samples[1].Value.Uint64())
 	if samples[2].Value.Kind() == metrics.KindFloat64Histogram {
 		histogram := samples[2].Value.Float64Histogram()
