@@ -6,6 +6,7 @@ pub(crate) use hub::{
     CreateOptions, HubBackupOptions, HubCheckOptions, HubCommand, HubOptions, TokenCommand, TokenPlace,
 };
 
+use crate::alerts::AlertsCommand;
 use crate::policy::PolicyCommand;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use heaptide_collector::uplink::TlsTrust;
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Hub(HubOptions),
     /// The fleet's policy: rules by label for what is sampled and what that may cost
     Policy(PolicyCommands),
+    /// Tell, read and change a hub's alerts
+    Alerts(AlertsCommands),
     /// Put MemProfileRate back when the collector that wrote it is gone
     #[command(name = "restore-guard", hide = true)]
     RestoreGuard(GuardOptions),
@@ -67,6 +70,12 @@ pub(crate) enum Command {
 pub(crate) struct PolicyCommands {
     #[command(subcommand)]
     pub(crate) command: PolicyCommand,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct AlertsCommands {
+    #[command(subcommand)]
+    pub(crate) command: AlertsCommand,
 }
 
 #[derive(Debug, ClapArgs)]

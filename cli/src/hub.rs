@@ -43,6 +43,7 @@ fn serve(options: &HubOptions) -> anyhow::Result<ExitCode> {
         });
     }
     let scheme = if config.tls.is_some() { "https" } else { "http" };
+    config.webhook_ca.clone_from(&options.webhook_ca);
     config.allowed_hosts.clone_from(&options.allowed_hosts);
     config.retention = Retention {
         max_age: options.keep_for,

@@ -1,8 +1,9 @@
 //! The one binary: `heaptide run`, `attach`, `collect`, `record`, `report`, `export`, `diff`, `doctor`, `hub`,
-//! `policy`.
+//! `policy`, `alerts`.
 //!
 //! Only wiring lives here: arguments into configurations, events into sentences, endings into exit codes.
 
+mod alerts;
 mod api;
 mod args;
 mod assets;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     };
     let result = match args.command {
         args::Command::Hub(options) => hub::run(&options),
+        args::Command::Alerts(command) => alerts::run(&command.command),
         args::Command::Policy(command) => policy::run(&command.command),
         args::Command::Run(options) => watch::run(&options),
         args::Command::Attach(options) => watch::attach(&options),

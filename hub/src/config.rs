@@ -20,6 +20,8 @@ pub struct HubConfig {
     /// Ask for a token also while none exists.
     pub require_token: bool,
     pub tls: Option<TlsFiles>,
+    /// Authorities, in PEM, that a webhook's certificate may also come from, beside the system's.
+    pub webhook_ca: Option<PathBuf>,
     /// Host names, besides the loopback ones, under which a hub on a loopback address may be asked. A
     /// browser that was led here under another name (DNS rebinding) is turned away.
     pub allowed_hosts: Vec<String>,
@@ -108,6 +110,15 @@ pub struct Limits {
     pub retention_interval: Duration,
     /// Between two looks for something to make levels of.
     pub level_interval: Duration,
+    /// Between two looks at what alerts stand at.
+    pub alert_interval: Duration,
+    /// Between two readings of stored frames for alerts, and of how many sessions at most.
+    pub alert_read_interval: Duration,
+    pub alert_sessions: usize,
+    /// For one attempt to tell a webhook, from its name to its answer.
+    pub alert_patience: Duration,
+    /// Before the second attempt; each further pause is twice as long, up to five minutes.
+    pub alert_retry: Duration,
     /// A session whose collector is away for longer may expire as a whole.
     pub away_patience: Duration,
 }
@@ -123,6 +134,7 @@ impl HubConfig {
             allow_remote: false,
             require_token: false,
             tls: None,
+            webhook_ca: None,
             allowed_hosts: Vec::new(),
             agent: concat!("heaptide ", env!("CARGO_PKG_VERSION")).to_owned(),
             retention: Retention::default(),
@@ -173,6 +185,11 @@ impl Default for Limits {
             tls_look: Duration::from_secs(10),
             retention_interval: Duration::from_secs(10),
             level_interval: Duration::from_secs(2),
+            alert_interval: Duration::from_secs(1),
+            alert_read_interval: Duration::from_secs(15),
+            alert_sessions: 8,
+            alert_patience: Duration::from_secs(10),
+            alert_retry: Duration::from_secs(1),
             away_patience: Duration::from_secs(60 * 60),
         }
     }

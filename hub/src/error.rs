@@ -28,6 +28,8 @@ pub enum HubError {
     Catalog { why: String },
     #[error("can't speak TLS: {why}")]
     Tls { why: String },
+    #[error("can't use the authorities of webhooks: {why}")]
+    WebhookCa { why: String },
     #[error("can't open {path}: {why}")]
     Open { path: PathBuf, why: String },
     #[error("can't start the store's writer thread: {source}")]

@@ -1,6 +1,7 @@
 //! What all connections of a hub share.
 
 use crate::access::Access;
+use crate::alerts::Alerts;
 use crate::catalog::Catalog;
 use crate::config::HubConfig;
 use crate::fleet::Fleet;
@@ -24,6 +25,7 @@ pub(crate) struct Hub {
     pub(crate) fleet: Fleet,
     pub(crate) policies: Policies,
     pub(crate) reports: Reports,
+    pub(crate) alerts: Alerts,
     pub(crate) access: Access,
     pub(crate) tls: Option<Tls>,
     /// The real one, also if any free one was asked for.

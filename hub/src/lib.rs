@@ -7,10 +7,12 @@
 //! - The ingest path looks at heads and envelopes only. It decodes no events. Reports, which need them, are
 //!   computed beside it, from what is stored.
 //! - Every queue and list has a bound in [`Limits`], and what a bound keeps out is counted.
+//! - Alerts are rules on figures of sessions (`alerts`): evaluated beside the ingest path, told to a webhook.
 //! - Share links show one session to whoever has the address (`links`); they decode frames, beside the ingest path.
 //! - Whoever asks is somebody, with a role (`access`); only a hub at one person's machine asks nobody.
 
 mod access;
+mod alerts;
 mod annotations;
 mod api;
 mod assets;

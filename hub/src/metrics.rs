@@ -2,10 +2,11 @@
 //! figures of live sessions.
 
 use crate::access::{Caller, Role};
+use crate::alerts::State;
 use crate::api::Problem;
 use crate::hub::Hub;
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::State as Shared;
 use axum::http::{HeaderName, header};
 use heaptide_protocol::control::{SessionState, SessionSummary};
 use std::fmt::Write as _;
@@ -15,13 +16,14 @@ const CONTENT_TYPE: [(HeaderName, &str); 1] =
     [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
 
 pub(crate) async fn metrics(
-    State(hub): State<Arc<Hub>>,
+    Shared(hub): Shared<Arc<Hub>>,
     Extension(caller): Extension<Caller>,
 ) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
     caller.may(Role::Viewer).map_err(Problem::forbidden)?;
     let mut text = String::new();
     counters(&mut text, &hub);
     store(&mut text, &hub);
+    alerts(&mut text, &hub);
     sessions(&mut text, &hub.fleet.summaries());
     Ok((CONTENT_TYPE, text))
 }
@@ -55,6 +57,37 @@ fn store(text: &mut String, hub: &Hub) {
     let name = "heaptide_hub_queue_limit_bytes";
     head(text, name, "gauge", "Above it, collectors wait.");
     let _ = writeln!(text, "{name} {}", hub.config.limits.queue_bytes);
+}
+
+fn alerts(text: &mut String, hub: &Hub) {
+    let name = "heaptide_hub_alerts";
+    head(text, name, "gauge", "Rules at sessions, by what they stand at.");
+    let counts = hub.alerts.counts();
+    for (state, word) in [
+        (State::Firing, "firing"),
+        (State::NoData, "no_data"),
+        (State::Pending, "pending"),
+        (State::Resolved, "resolved"),
+        (State::Ok, "ok"),
+    ] {
+        let count = counts.get(&state).copied().unwrap_or(0);
+        let _ = writeln!(text, "{name}{{state=\"{word}\"}} {count}");
+    }
+    for (name, help, value) in [
+        (
+            "heaptide_hub_alerts_left_out",
+            "Rules at sessions that are not looked at because there are too many.",
+            hub.alerts.left_out(),
+        ),
+        (
+            "heaptide_hub_alert_notices_waiting",
+            "Notices that the webhook has not taken yet.",
+            hub.alerts.delivery().state().waiting,
+        ),
+    ] {
+        head(text, name, "gauge", help);
+        let _ = writeln!(text, "{name} {value}");
+    }
 }
 
 fn sessions(text: &mut String, all: &[SessionSummary]) {

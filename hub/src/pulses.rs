@@ -17,15 +17,22 @@ const GROUPS: usize = 200;
 pub(crate) struct PulseRing(VecDeque<Point>);
 
 /// A pulse by the hub's clock.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Point {
     pub(crate) unix_s: u64,
+    /// By a clock of the hub that nobody sets, and by the session's own.
+    pub(crate) heard_ns: u64,
+    pub(crate) timestamp_ns: u64,
     pub(crate) rss_bytes: u64,
     pub(crate) live_bytes: f64,
     pub(crate) live_std_error_bytes: f64,
     pub(crate) allocated_bytes_per_s: f64,
     pub(crate) collector_cpu_permille: u32,
     pub(crate) sent_bytes_per_s: u64,
+    pub(crate) seen: u64,
+    pub(crate) dropped: u64,
+    pub(crate) host_available_bytes: u64,
+    pub(crate) host_total_bytes: u64,
 }
 
 /// What is asked of the fleet: `from_unix_s` is in it, `to_unix_s` is not.
@@ -73,14 +80,25 @@ impl PulseRing {
         }
         self.0.push_back(Point {
             unix_s,
+            heard_ns: crate::clock::steady_unix_ns(),
+            timestamp_ns: pulse.timestamp_ns,
             rss_bytes: pulse.rss_bytes,
             live_bytes: pulse.live_bytes,
             live_std_error_bytes: pulse.live_std_error_bytes,
             allocated_bytes_per_s: pulse.allocated_bytes_per_s,
             collector_cpu_permille: pulse.collector_cpu_permille,
             sent_bytes_per_s: pulse.sent_bytes_per_s,
+            seen: pulse.seen,
+            dropped: pulse.dropped,
+            host_available_bytes: pulse.host_available_bytes,
+            host_total_bytes: pulse.host_total_bytes,
         });
         is_full
+    }
+
+    /// The oldest first.
+    pub(crate) fn points(&mut self) -> &[Point] {
+        self.0.make_contiguous()
     }
 
     /// The last point of each step of a span, by the step's beginning.

@@ -58,6 +58,12 @@ impl Reports {
         turn.map_err(|_| "the hub is shutting down")
     }
 
+    /// Forgets what is kept of all others.
+    pub(crate) fn retain(&self, is_wanted: &dyn Fn(&Key) -> bool) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(key, _)| is_wanted(key));
+    }
+
     fn kept(&self, key: Key) -> Arc<Mutex<Kept>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found = kept.iter().position(|(known, _)| *known == key);
@@ -96,14 +102,42 @@ pub(crate) async fn compute(
     mut query: ReportQuery,
     open: impl FnOnce() -> Result<Feed, String> + Send + 'static,
 ) -> Result<Told, String> {
-    let stopped = "the hub is shutting down";
-    let turn = Arc::clone(&hub.reports.turns)
-        .acquire_owned()
-        .await
-        .map_err(|_| stopped)?;
-    let kept = hub.reports.kept(key);
-    let hub = Arc::clone(hub);
     query.limit = query.limit.min(MAX_ROWS);
+    let kept = hub.reports.kept(key);
+    let for_count = Arc::clone(hub);
+    let computed = in_turn(hub, kept, open, move |data| {
+        for_count.stats.reports_computed.add(1);
+        query.window.to_ns = query.window.to_ns.min(data.span().to_ns);
+        Told {
+            report: data.report(&query),
+            last_seq: data.last_seq(),
+        }
+    });
+    computed.await
+}
+
+/// Looks at all that is stored of a session. What is kept of it is in `reports`, which may be somebody's own.
+pub(crate) async fn look<T: Send + 'static>(
+    hub: &Arc<Hub>,
+    reports: &Reports,
+    session: Arc<Session>,
+    read: impl FnOnce(&heaptide_analysis::Session) -> T + Send + 'static,
+) -> Result<T, String> {
+    let for_feed = Arc::clone(hub);
+    let kept = reports.kept(session.id.0);
+    let open = move || Ok(Feed::live(&for_feed, &session, Rewriter::whole(session.id)));
+    in_turn(hub, kept, open, read).await
+}
+
+async fn in_turn<T: Send + 'static>(
+    hub: &Arc<Hub>,
+    kept: Arc<Mutex<Kept>>,
+    open: impl FnOnce() -> Result<Feed, String> + Send + 'static,
+    read: impl FnOnce(&heaptide_analysis::Session) -> T + Send + 'static,
+) -> Result<T, String> {
+    let stopped = "the hub is shutting down";
+    let turn = hub.reports.turn().await?;
+    let hub = Arc::clone(hub);
     let computed = tokio::task::spawn_blocking(move || {
         let _turn = turn;
         // What a panic left half done is not shown.
@@ -111,12 +145,7 @@ pub(crate) async fn compute(
             .lock()
             .map_err(|_| "an earlier question about this session failed; restart the hub".to_owned())?;
         kept.catch_up(&hub, open)?;
-        hub.stats.reports_computed.add(1);
-        query.window.to_ns = query.window.to_ns.min(kept.data.span().to_ns);
-        Ok(Told {
-            report: kept.data.report(&query),
-            last_seq: kept.data.last_seq(),
-        })
+        Ok(read(&kept.data))
     });
     computed.await.unwrap_or_else(|_| Err(stopped.to_owned()))
 }

@@ -1,6 +1,7 @@
 //! Starting, accepting connections, and going down in order.
 
 use crate::access::{Access, Origin, Role, Visitor};
+use crate::alerts::{self, Alerts};
 use crate::catalog::Catalog;
 use crate::config::HubConfig;
 use crate::error::HubError;
@@ -61,7 +62,7 @@ impl Hub {
         raise_file_limit(&config);
         let tls = config.tls.clone().map(Tls::open).transpose()?;
         let stats = Arc::new(Stats::default());
-        let (store, found, catalog, access, links, policies) = open_data(&config, &stats).await?;
+        let (store, found, catalog, access, links, policies, alerts) = open_data(&config, &stats).await?;
         if !address.ip().is_loopback() && access.is_open() && !config.allow_remote {
             return Err(HubError::NoAccessControl { address });
         }
@@ -85,6 +86,7 @@ impl Hub {
         let shared = Shared {
             fleet: Fleet::new(found.sessions, found.unreadable, config.limits.sessions),
             reports: Reports::new(config.limits.reported_sessions),
+            alerts,
             transfers: Arc::new(Semaphore::new(config.limits.transfers)),
             pins: Pins::default(),
             backup_turn: Arc::new(Semaphore::new(1)),
@@ -147,6 +149,7 @@ impl Hub {
             tokio::spawn(fleet::keep_list(Arc::clone(&shared))),
             tokio::spawn(links::sweep(Arc::clone(&shared))),
             tokio::spawn(engine::run(Arc::clone(&shared))),
+            tokio::spawn(alerts::keep(Arc::clone(&shared))),
             tokio::spawn(save_uses(Arc::clone(&shared))),
             tokio::spawn(tls::follow_files(Arc::clone(&shared))),
             tokio::spawn(retention::keep(Arc::clone(&shared))),
@@ -199,16 +202,18 @@ impl Hub {
 async fn open_data(
     config: &HubConfig,
     stats: &Arc<Stats>,
-) -> Result<(Store, Found, Catalog, Access, Links, Policies), HubError> {
+) -> Result<(Store, Found, Catalog, Access, Links, Policies, Alerts), HubError> {
     let (data_dir, limits, log) = (config.data_dir.clone(), config.limits, config.log.clone());
     let (require_token, stats) = (config.require_token, Arc::clone(stats));
+    let webhook_ca = config.webhook_ca.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let (store, found) = Store::open(&data_dir, limits, &stats, &log)?;
         let catalog = Catalog::open(&data_dir)?;
         let access = Access::open(&catalog, require_token, &limits, stats)?;
         let links = Links::load(&catalog, &data_dir)?;
         let policies = Policies::open(&catalog, crate::clock::unix_ns())?;
-        Ok((store, found, catalog, access, links, policies))
+        let alerts = Alerts::open(&catalog, limits.alert_sessions, webhook_ca.as_deref())?;
+        Ok((store, found, catalog, access, links, policies, alerts))
     });
     opened.await.unwrap_or_else(|failed| {
         Err(HubError::DataDir {

@@ -287,6 +287,19 @@ impl Session {
         forgot
     }
 
+    /// What alerts look at: state, labels and last pulses.
+    pub(crate) fn with_pulses<T>(
+        &self,
+        read: impl FnOnce(&SessionState, &Labels, &[crate::pulses::Point]) -> T,
+    ) -> T {
+        let state = &mut *self.lock();
+        read(&state.state, &state.labels, state.pulses.points())
+    }
+
+    pub(crate) fn labels(&self) -> Labels {
+        self.lock().labels.clone()
+    }
+
     /// Its last pulses, with what they are grouped by.
     pub(crate) fn pulses(&self) -> (Labels, PulseRing) {
         let state = self.lock();

@@ -110,6 +110,18 @@ counters! {
     policy_roll_backs,
     /// Answers to questions for a table.
     reports_computed,
+    /// Alerts that began to fire.
+    alerts_fired,
+    /// Alerts that ended.
+    alerts_resolved,
+    /// Looks whose outcome could not be kept, so that nobody was told; the next look tries again.
+    alerts_not_kept,
+    /// Notices that a webhook took.
+    alert_notices_sent,
+    /// Attempts to tell a webhook that failed; each notice is tried again.
+    alert_attempts_failed,
+    /// Notices that no webhook took: too old, too many, or no webhook any more.
+    alert_notices_given_up,
     /// Tokens that opened nothing, those not looked at because their address was locked out included.
     tokens_refused,
     /// Requests without a token where one is needed.

@@ -50,6 +50,16 @@ async fn invariant_9_each_role_may_do_what_it_is_for() {
         // 400 is past the question of who asks.
         ("POST", "/api/v1/tokens", [401, 403, 403, 403, 400]),
         ("DELETE", "/api/v1/tokens/none", [401, 403, 403, 403, 404]),
+        ("GET", "/api/v1/alerts", [401, 403, 200, 200, 200]),
+        ("GET", "/api/v1/alerts/rules", [401, 403, 200, 200, 200]),
+        ("POST", "/api/v1/alerts/rules", [401, 403, 403, 422, 422]),
+        ("GET", "/api/v1/alerts/webhook", [401, 403, 403, 403, 200]),
+        ("PUT", "/api/v1/alerts/webhook", [401, 403, 403, 403, 422]),
+        (
+            "DELETE",
+            "/api/v1/alerts/webhook?from_revision=0",
+            [401, 403, 403, 403, 404],
+        ),
         ("GET", "/api/v1/openapi.json", [401, 200, 200, 200, 200]),
         // No file has a secret in it; this hub has none at all.
         ("GET", "/", [404, 404, 404, 404, 404]),

@@ -36,6 +36,9 @@ pub(crate) struct HubOptions {
     /// Let collectors in that have a certificate of one of these authorities, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_client_ca: Option<PathBuf>,
+    /// Believe webhooks whose certificate is of one of these authorities, in PEM, beside those of the system
+    #[arg(long, value_name = "FILE")]
+    pub(crate) webhook_ca: Option<PathBuf>,
     /// Another host name under which browsers may ask
     #[arg(long = "allow-host", value_name = "NAME")]
     pub(crate) allowed_hosts: Vec<String>,

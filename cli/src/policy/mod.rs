@@ -5,12 +5,12 @@
 mod args;
 mod words;
 
-pub(crate) use args::PolicyCommand;
+pub(crate) use args::{HubPlace, PolicyCommand};
 
 use crate::api::{Answer, Api, pause};
 use crate::sentences;
 use anyhow::Context as _;
-use args::{ApplyOptions, DiffOptions, GetOptions, HistoryOptions, HubPlace, RevertOptions, RolloutOptions};
+use args::{ApplyOptions, DiffOptions, GetOptions, HistoryOptions, RevertOptions, RolloutOptions};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::io::Read as _;
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// What was asked for did not come about, though nothing is broken: it differs, somebody was faster, it came back.
-const OTHERWISE: u8 = 2;
+pub(crate) const OTHERWISE: u8 = 2;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<ExitCode> {
@@ -176,11 +176,11 @@ fn submitted(hub: &HubPlace, api: &Api, answer: &Answer) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-fn api(hub: &HubPlace) -> anyhow::Result<Api> {
+pub(crate) fn api(hub: &HubPlace) -> anyhow::Result<Api> {
     Api::new(&hub.hub, &hub.access)
 }
 
-fn read(file: &Path) -> anyhow::Result<Value> {
+pub(crate) fn read(file: &Path) -> anyhow::Result<Value> {
     let mut text = String::new();
     if file == Path::new("-") {
         std::io::stdin().read_to_string(&mut text)?;
@@ -190,7 +190,7 @@ fn read(file: &Path) -> anyhow::Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
 }
 
-fn print(told: &Value) -> anyhow::Result<ExitCode> {
+pub(crate) fn print(told: &Value) -> anyhow::Result<ExitCode> {
     sentences::text(&format!("{}\n", serde_json::to_string_pretty(told)?))?;
     Ok(ExitCode::SUCCESS)
 }

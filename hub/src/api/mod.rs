@@ -2,6 +2,7 @@
 //!
 //! A file per kind of thing, each with its `routes()`. Every handler takes the [`Caller`] and asks whether it may.
 
+mod alerts;
 mod annotations;
 mod audit;
 mod backup;
@@ -65,6 +66,7 @@ fn described() -> (Router<Arc<Hub>>, utoipa::openapi::OpenApi) {
         .merge(fleet::routes())
         .merge(dashboards::routes())
         .merge(audit::routes())
+        .merge(alerts::routes())
         .merge(sign_in::routes())
         .merge(tokens::routes())
         .merge(backup::routes())

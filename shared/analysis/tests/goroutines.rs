@@ -316,3 +316,18 @@ fn a_filter_keeps_what_matches_and_the_limit_says_what_it_cut() {
     });
     assert_eq!((cut.tables[0].rows.len(), cut.tables[0].left_out), (1, 3));
 }
+
+#[test]
+fn the_goroutines_of_a_creator_are_counted_in_the_newest_census() {
+    let session = session();
+    for (text, expected) in [
+        ("main.leak", 50.0),
+        ("MAIN.Pool", 5.0),
+        ("main.", 70.0),
+        ("nobody", 0.0),
+    ] {
+        let told = session.goroutines_created_by(text).unwrap();
+        assert_eq!((told.value, told.at_ns), (expected, 17 * SECOND_NS), "{text}");
+    }
+    assert_eq!(Session::new().goroutines_created_by(""), None);
+}

@@ -7,7 +7,25 @@ use crate::canvas::dom::part;
 use leptos::prelude::AnyView;
 use web_sys::Element;
 
-static LISTS: [Listing; 5] = [
+static LISTS: [Listing; 6] = [
+    Listing {
+        part: "alerts",
+        title: "Alerts",
+        note: "What fires first, then what nothing is known of. An admin sets who is told: heaptide's docs/alerts.md.",
+        path: "/api/v1/alerts",
+        list: "alerts",
+        columns: &[
+            ("State", "state", Kind::Words),
+            ("Rule", "rule", Kind::Words),
+            ("Service", "service", Kind::Words),
+            ("Session", "session", Kind::Words),
+            ("Since", "since_unix_ns", Kind::Moment),
+            ("Value", "value_words", Kind::Words),
+            ("Threshold", "threshold_words", Kind::Words),
+            ("No data", "no_data", Kind::Words),
+        ],
+        action: None,
+    },
     Listing {
         part: "rollout",
         title: "Roll-out",
@@ -96,11 +114,21 @@ const EDITOR: &str = "<section class=\"panel\" data-testid=\"fleet-policy\"><div
     data-testid=\"policy-said\"></p><p class=\"field-hint\"><a href=\"/api/v1/policy/schema\">What can stand in it</a>. It \
     goes to a few collectors first, and to all when they stay well.</p></div></div></section>";
 
+/// The same for the rules of alerts.
+const RULES: &str = "<section class=\"panel\" data-testid=\"alert-rules\"><div class=\"panel-head\">\
+    <h2 class=\"panel-title\">Alert rules</h2><span class=\"muted\">revision <span data-part=\"rules-revision\"></span>\
+    </span></div><div class=\"panel-body\"><div class=\"field\"><textarea class=\"input mono\" rows=\"10\" spellcheck=\"false\" \
+    aria-label=\"The rules, as JSON\" data-part=\"rules\"></textarea><button class=\"btn btn-primary\" type=\"button\" \
+    data-act=\"rules\">Apply</button><p class=\"field-hint\" role=\"status\" data-part=\"rules-said\"></p>\
+    <p class=\"field-hint\">A rule: <code>{\"name\": \"leak\", \"labels\": {\"service\": \"shop\"}, \"figure\": {\"name\": \
+    \"live_slope\"}, \"when\": \"above\", \"threshold\": 1048576, \"for_seconds\": 60}</code></p></div></div></section>";
+
+const ALERT_RULES: &str = "/api/v1/alerts/rules";
 const POLICY: &str = "/api/v1/policy";
 
 /// The one that is shown, which a change starts from.
-fn revision(root: &Element) -> String {
-    let shown = part(root, "revision").and_then(|shown| shown.text_content());
+fn revision(root: &Element, name: &str) -> String {
+    let shown = part(root, name).and_then(|shown| shown.text_content());
     shown
         .filter(|shown| !shown.is_empty())
         .unwrap_or_else(|| "0".to_owned())
@@ -109,18 +137,29 @@ fn revision(root: &Element) -> String {
 pub(crate) fn hub_page() -> AnyView {
     let frames: Vec<String> = LISTS.iter().map(frame).collect();
     let markup = format!(
-        "<div class=\"page page-wide\" data-testid=\"hub\"><div class=\"page-head\"><h1>Hub</h1></div>{EDITOR}{}</div>",
-        frames.concat()
+        "<div class=\"page page-wide\" data-testid=\"hub\"><div class=\"page-head\"><h1>Hub</h1></div>{}{RULES}{EDITOR}{}</div>",
+        frames[0],
+        frames[1..].concat()
     );
     let hear = |root: &Element, what: &str, on: &Element| {
         let again = root.clone();
+        let said = if what == "rules" { "rules-said" } else { "said" };
         let then = move |answer: Result<Json, Failure>| match answer {
             Ok(_) => show(&again),
-            Err(failure) => say(&again, "said", &failure.sentence),
+            Err(failure) => say(&again, said, &failure.sentence),
         };
-        let from = revision(root);
+        let from = revision(root, "revision");
         let why = value(root, "why");
-        if what == "apply" {
+        if what == "rules" {
+            let body = object(
+                &[],
+                &[
+                    ("from_revision", &revision(root, "rules-revision")),
+                    ("document", &value(root, "rules")),
+                ],
+            );
+            call("POST", ALERT_RULES.to_owned(), Some(body), Box::new(then));
+        } else if what == "apply" {
             let body = object(
                 &[("why", &why)],
                 &[("from_revision", &from), ("document", &value(root, "document"))],
@@ -144,14 +183,19 @@ fn show(root: &Element) {
     for list in &LISTS {
         load(root, list, "");
     }
-    let again = root.clone();
-    let then = move |answer: Result<Json, Failure>| match answer {
-        Ok(json) => {
-            say(&again, "revision", &json.text("revision"));
-            say(&again, "said", "");
-            set_value(&again, "document", &json.get("document").pretty());
-        }
-        Err(failure) => say(&again, "said", &failure.sentence),
-    };
-    call("GET", POLICY.to_owned(), None, Box::new(then));
+    for (path, revision, said, document) in [
+        (POLICY, "revision", "said", "document"),
+        (ALERT_RULES, "rules-revision", "rules-said", "rules"),
+    ] {
+        let again = root.clone();
+        let then = move |answer: Result<Json, Failure>| match answer {
+            Ok(json) => {
+                say(&again, revision, &json.text("revision"));
+                say(&again, said, "");
+                set_value(&again, document, &json.get("document").pretty());
+            }
+            Err(failure) => say(&again, said, &failure.sentence),
+        };
+        call("GET", path.to_owned(), None, Box::new(then));
+    }
 }

@@ -6,6 +6,8 @@ mod drift;
 #[cfg(feature = "reports")]
 mod exact;
 #[cfg(feature = "reports")]
+mod figures;
+#[cfg(feature = "reports")]
 mod goroutines;
 #[cfg(feature = "reports")]
 mod ledger;
@@ -16,6 +18,8 @@ mod pauses;
 #[cfg(feature = "reports")]
 mod sites;
 
+#[cfg(feature = "reports")]
+pub use figures::At;
 pub use heaptide_protocol::report::{Cell, Column, Report, ReportKind, ReportQuery, Row, Table, Unit};
 
 #[cfg(feature = "reports")]
