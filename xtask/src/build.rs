@@ -149,9 +149,10 @@ pub(crate) fn wasm_command(place: &Place, rust: &Rust, profile: &str) -> Command
     if profile == WASM_PROFILE {
         // What is downloaded does without the places of panics (their report has the module's own offsets
         // from the browser) and without the text of `{:?}`. Both flags are unstable, as the building of a
-        // library is. They stand in the place of those in .cargo/config.toml, hence the first.
+        // library is. They stand in the place of those in .cargo/config.toml, hence the first two.
         let flags = [
             "--cfg=erase_components",
+            "-Ctarget-feature=+simd128",
             "-Zlocation-detail=none",
             "-Zfmt-debug=none",
         ];

@@ -2,19 +2,25 @@
 //!
 //! A handful of words per session, bounded, so that everything that lists sessions stays small.
 
+use crate::pairs::Pairs;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// A session's labels, in the order of their keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Labels(BTreeMap<String, String>);
+pub struct Labels(Pairs);
 
 /// Labels that a session must have, with these values; none is every session.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
-pub struct Selector(BTreeMap<String, String>);
+pub struct Selector(
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "std::collections::BTreeMap<String, String>")
+    )]
+    Pairs,
+);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -38,21 +44,21 @@ const MAX_VALUE_BYTES: usize = 255;
 
 impl Labels {
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
+        self.0.get(key)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.0.iter()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.len() == 0
     }
 
     /// Adds one, or replaces the value that it had.
     pub fn insert(&mut self, key: &str, value: &str) -> Result<(), LabelError> {
         check(key, value)?;
-        let got = self.0.len() + usize::from(!self.0.contains_key(key));
+        let got = self.0.len() + usize::from(self.0.get(key).is_none());
         if got > MAX_LABELS {
             return Err(LabelError::TooMany { got, max: MAX_LABELS });
         }
@@ -90,9 +96,7 @@ impl Labels {
 
 impl Selector {
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.0
-            .iter()
-            .all(|(key, value)| labels.get(key) == Some(value.as_str()))
+        self.0.iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 
     pub fn validate(&self) -> Result<(), LabelError> {
@@ -112,7 +116,7 @@ impl FromIterator<(String, String)> for Selector {
     }
 }
 
-fn validate(pairs: &BTreeMap<String, String>) -> Result<(), LabelError> {
+fn validate(pairs: &Pairs) -> Result<(), LabelError> {
     if pairs.len() > MAX_LABELS {
         return Err(LabelError::TooMany {
             got: pairs.len(),
@@ -211,7 +215,7 @@ mod tests {
             (&[("service", "shop"), ("host", "b")], false),
             (&[("zone", "x")], false),
         ] {
-            let selector: Selector = labels(wanted).0.into_iter().collect();
+            let selector = Selector(labels(wanted).0);
             assert_eq!(selector.matches(&shop), expected, "{wanted:?}");
         }
     }

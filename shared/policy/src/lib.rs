@@ -15,6 +15,7 @@ mod fields;
 mod fleet;
 mod guards;
 mod labels;
+mod pairs;
 mod rollout;
 
 pub use budget::{BudgetAction, BudgetGuard, CostSample};

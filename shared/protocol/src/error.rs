@@ -1,5 +1,6 @@
 //! What can be wrong with bytes from a peer.
 
+use heaptide_columns::ColumnError;
 use serde::{Deserialize, Serialize};
 
 /// Which side has to be upgraded when two versions don't meet.
@@ -49,6 +50,17 @@ impl ProtocolError {
             ours,
             theirs,
             upgrade,
+        }
+    }
+}
+
+impl From<ColumnError> for ProtocolError {
+    fn from(error: ColumnError) -> Self {
+        match error {
+            ColumnError::Unknown { what, got } => Self::Unknown { what, got },
+            ColumnError::Truncated { what } => Self::Truncated { what },
+            ColumnError::Trailing { what, got } => Self::Trailing { what, got },
+            ColumnError::Malformed { what } => Self::Malformed { what },
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Identifiers. Dictionary ids are dense, start at 0 and are private to a session.
+//! Identifiers.
 
+pub use heaptide_columns::ids::{FrameId, StackId, StringId, SymbolGen, TagId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -7,25 +8,6 @@ use std::str::FromStr;
 /// One watched process on one host from one start: 128 random bits, hexadecimal in links.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct SessionId(pub [u8; 16]);
-
-macro_rules! dense_id {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-        pub struct $name(pub u32);
-    )*};
-}
-
-dense_id! {
-    StringId,
-    /// A source position inside a function, possibly inlined.
-    FrameId,
-    StackId,
-    /// A heap tag: who owns this memory, in words that hold across platforms.
-    TagId,
-    /// Grows when symbols arrive late or change; an earlier sample keeps the meaning it had.
-    SymbolGen,
-}
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,20 +13,19 @@ pub mod checksum;
 pub mod control;
 pub mod dictionary;
 mod error;
-pub mod events;
 pub mod exact;
 pub mod frame;
 pub mod gauges;
 pub mod goroutines;
 pub mod ids;
 pub mod ledger;
-pub mod lifetimes;
 pub mod log;
 pub mod loss;
 pub mod report;
 pub mod section;
 pub mod session;
-pub mod varint;
+
+pub use heaptide_columns::{ColumnError, events, lifetimes, varint};
 
 pub use error::{ProtocolError, Upgrade};
 pub use frame::{Compression, Envelope, Frame, FrameKind, VERSION};

@@ -19,7 +19,7 @@ fn event() -> impl Strategy<Value = (u64, u32, EventKind, EventBody)> {
     (
         0..5_000_u64,
         0..40_u32,
-        0..11_u8,
+        0..16_u8,
         wide.clone(),
         wide.clone(),
         wide,

@@ -4,7 +4,7 @@
 //! that estimates and their errors can be computed for any window, also across a change of the rate. Rows
 //! of neighbouring ticks merge by adding counts.
 
-use crate::error::ProtocolError;
+use crate::error::ColumnError;
 use crate::ids::{StackId, SymbolGen, TagId};
 use crate::varint::{self, Reader};
 
@@ -71,7 +71,7 @@ impl LifetimeTable {
         }
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, ColumnError> {
         let mut reader = Reader::new(bytes, "lifetime table");
         let symbol_gen = SymbolGen(reader.varint_u32()?);
         let (tick, tick_ns, newest_ns) = (reader.varint()?, reader.varint()?, reader.varint()?);
@@ -154,7 +154,7 @@ fn decode_allotments(
     reader: &mut Reader<'_>,
     count: usize,
     rates: usize,
-) -> Result<Vec<Allotment>, ProtocolError> {
+) -> Result<Vec<Allotment>, ColumnError> {
     if count.saturating_mul(4) > reader.remaining() {
         return Err(reader.truncated());
     }

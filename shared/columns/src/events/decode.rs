@@ -1,9 +1,10 @@
 //! Reading a batch. Nothing in the bytes is believed: a count only as far as the bytes left can hold it, an
 //! index only if the table has it. Memory is at most a small multiple of the input.
 
-use super::{EventBatch, EventKind, FAR, FIRST_OTHER, FLAG_ADDRESSES, OtherRow, SAME};
-use crate::error::ProtocolError;
+use super::{EventBatch, EventKind, FAR, FLAG_ADDRESSES, OtherRow, SAME};
+use crate::error::ColumnError;
 use crate::ids::{StackId, SymbolGen, TagId};
+use crate::lanes::head_masks;
 use crate::varint::{Reader, unzigzag};
 
 /// The sizes that one stack allocates: `sizes[start..start + count]`.
@@ -15,7 +16,7 @@ struct Site {
 }
 
 impl EventBatch {
-    pub fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, ColumnError> {
         let mut reader = Reader::new(bytes, "event batch");
         let mut batch = Self {
             first_event_id: reader.varint()?,
@@ -27,7 +28,7 @@ impl EventBatch {
         let flags = reader.varint()?;
         batch.keeps_addresses = flags & FLAG_ADDRESSES != 0;
         if flags & !FLAG_ADDRESSES != 0 {
-            return Err(ProtocolError::Unknown {
+            return Err(ColumnError::Unknown {
                 what: "event batch flags",
                 got: flags,
             });
@@ -37,69 +38,57 @@ impl EventBatch {
         let threads = reader.count(1)?;
         batch.threads = collect(threads, || reader.varint_u32())?;
         batch.heads = reader.take(count)?.to_vec();
-        let tally = tally(&batch.heads);
-        batch.check_heads(&tally, &reader)?;
+        let tally = tally(&batch.heads, threads, &reader)?;
         batch.take_times(&mut reader)?;
-        let far = tally[usize::from(FAR) << 4..].iter().sum();
-        batch.far_threads = collect(far, || {
+        batch.far_threads = collect(tally.far, || {
             reader.varint_u32().and_then(|index| {
                 ((index as usize) < threads)
                     .then_some(index)
                     .ok_or(reader.malformed())
             })
         })?;
-        let of_kind = |kind: EventKind| tally.iter().skip(kind as usize).step_by(16).sum::<usize>();
-        let (allocs, frees) = (of_kind(EventKind::Alloc), of_kind(EventKind::Free));
-        batch.take_allocations(&mut reader, allocs)?;
-        batch.take_freed(&mut reader, frees)?;
-        batch.take_others(&mut reader, of_kind)?;
+        batch.take_allocations(&mut reader, tally.allocs)?;
+        batch.take_freed(&mut reader, tally.frees)?;
+        batch.take_others(&mut reader, &tally.others)?;
         reader.finish()?;
         Ok(batch)
     }
 
-    fn check_heads(&self, tally: &[usize; 256], reader: &Reader<'_>) -> Result<(), ProtocolError> {
-        for head in (0..=u8::MAX).filter(|head| tally[usize::from(*head)] > 0) {
-            if EventKind::from_wire(head & 0x0f).is_none() {
-                return Err(ProtocolError::Unknown {
-                    what: "event kind",
-                    got: u64::from(head & 0x0f),
-                });
-            }
-            if head >> 4 != FAR && usize::from(head >> 4) >= self.threads.len() {
-                return Err(reader.malformed());
-            }
-        }
-        Ok(())
-    }
-
-    fn take_times(&mut self, reader: &mut Reader<'_>) -> Result<(), ProtocolError> {
+    fn take_times(&mut self, reader: &mut Reader<'_>) -> Result<(), ColumnError> {
         let low = reader.take(self.heads.len())?;
         let mut times: Vec<u64> = reader.varints(low.len())?;
         let mut clock = self.base_timestamp_ns;
-        let mut overflown = false;
+        let mut any_bits = 0;
         for (time, low) in times.iter_mut().zip(low) {
-            overflown |= *time >> 56 != 0;
-            let (next, over) = clock.overflowing_add(*time << 8 | u64::from(*low));
-            overflown |= over;
-            clock = next;
-            *time = next;
+            any_bits |= *time;
+            clock = clock.wrapping_add(*time << 8 | u64::from(*low));
+            *time = clock;
+        }
+        let longest = u128::from(any_bits) << 8 | 0xff;
+        let end_at_most = u128::from(self.base_timestamp_ns) + longest * times.len() as u128;
+        // Only a clock that has gone round is behind itself.
+        let went_round = || times.first() < Some(&self.base_timestamp_ns) || !times.is_sorted();
+        if any_bits >> 56 != 0 || end_at_most > u128::from(u64::MAX) && went_round() {
+            return Err(reader.malformed());
         }
         self.timestamps_ns = times;
-        if overflown {
-            Err(reader.malformed())
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 
-    fn take_allocations(&mut self, reader: &mut Reader<'_>, count: usize) -> Result<(), ProtocolError> {
+    fn take_allocations(&mut self, reader: &mut Reader<'_>, count: usize) -> Result<(), ColumnError> {
         let (sites, sizes) = take_sites(reader)?;
         if sites.is_empty() && count > 0 {
             return Err(reader.malformed());
         }
         let local = take_indices(reader, count, sites.len())?;
-        self.stacks = local.iter().map(|at| sites[*at as usize].stack).collect();
-        self.sizes_bytes = take_sizes(reader, &local, &sites, &sizes)?;
+        let mut several = 0;
+        let stacks = local.iter().map(|at| {
+            let site = sites[*at as usize];
+            several += usize::from(site.count > 1);
+            site.stack
+        });
+        self.stacks = stacks.collect();
+        self.sizes_bytes = take_sizes(reader, several, &local, &sites, &sizes)?;
         let goroutines = reader.count(1)?;
         let goroutines = take_ascending(reader, goroutines)?;
         if goroutines.is_empty() && count > 0 {
@@ -126,7 +115,7 @@ impl EventBatch {
         }
     }
 
-    fn take_freed(&mut self, reader: &mut Reader<'_>, count: usize) -> Result<(), ProtocolError> {
+    fn take_freed(&mut self, reader: &mut Reader<'_>, count: usize) -> Result<(), ColumnError> {
         self.freed = reader.varints(count)?;
         let mut last = self.first_event_id;
         for freed in self.freed.iter_mut().filter(|code| **code != 0) {
@@ -136,52 +125,76 @@ impl EventBatch {
         Ok(())
     }
 
-    fn take_others(
-        &mut self,
-        reader: &mut Reader<'_>,
-        of_kind: impl Fn(EventKind) -> usize,
-    ) -> Result<(), ProtocolError> {
-        let mut by_kind: [std::vec::IntoIter<OtherRow>; 16] = Default::default();
-        let mut others = 0;
-        for kind in (FIRST_OTHER..16).filter_map(EventKind::from_wire) {
-            let count = of_kind(kind);
-            if count > 0 {
-                by_kind[kind as usize] = take_rows(reader, count)?.into_iter();
-                others += count;
-            }
+    fn take_others(&mut self, reader: &mut Reader<'_>, kinds: &[EventKind]) -> Result<(), ColumnError> {
+        let mut counts = [0_usize; 16];
+        for kind in kinds {
+            counts[*kind as usize] += 1;
         }
-        if others == 0 {
-            return Ok(());
+        let mut rows = Vec::with_capacity(kinds.len());
+        let mut next = [0_usize; 16];
+        for (count, next) in counts.iter().zip(&mut next).filter(|(count, _)| **count > 0) {
+            *next = rows.len();
+            take_rows(reader, *count, &mut rows)?;
         }
-        self.others = Vec::with_capacity(others);
-        for head in &self.heads {
-            let kind = head & 0x0f;
-            if kind >= FIRST_OTHER
-                && let Some(row) = by_kind[usize::from(kind)].next()
-            {
-                self.others.push(row);
-            }
-        }
+        self.others = if counts.contains(&kinds.len()) {
+            rows
+        } else {
+            let in_order = kinds.iter().map(|kind| {
+                let at = &mut next[*kind as usize];
+                *at += 1;
+                rows[*at - 1]
+            });
+            in_order.collect()
+        };
         Ok(())
     }
 }
 
-/// How often each head occurs. In four sums, because adding to the one that was just written would wait.
-fn tally(heads: &[u8]) -> [usize; 256] {
-    let mut sums = [[0_usize; 256]; 4];
-    let (fours, rest) = heads.as_chunks::<4>();
-    for four in fours {
-        for (sum, head) in sums.iter_mut().zip(four) {
-            sum[usize::from(*head)] += 1;
-        }
-    }
-    for head in rest {
-        sums[0][usize::from(*head)] += 1;
-    }
-    std::array::from_fn(|head| sums.iter().map(|sum| sum[head]).sum())
+/// What the heads say about the columns that follow.
+#[derive(Debug, Default)]
+struct Tally {
+    allocs: usize,
+    frees: usize,
+    far: usize,
+    /// Of all others, in their order.
+    others: Vec<EventKind>,
 }
 
-fn take_sites(reader: &mut Reader<'_>) -> Result<(Vec<Site>, Vec<u64>), ProtocolError> {
+fn tally(heads: &[u8], threads: usize, reader: &Reader<'_>) -> Result<Tally, ColumnError> {
+    let mut tally = Tally::default();
+    let threads = threads.min(usize::from(FAR)) as u8;
+    let (blocks, rest) = heads.as_chunks::<16>();
+    let mut last = [0; 16];
+    last[..rest.len()].copy_from_slice(rest);
+    let last = (&last, (1 << rest.len()) - 1);
+    let mut unknown = 0;
+    for (block, there) in blocks.iter().map(|block| (block, u16::MAX)).chain([last]) {
+        let masks = head_masks(block, threads);
+        unknown |= masks.unknown & there;
+        let ones = |mask: u16| (mask & there).count_ones() as usize;
+        tally.allocs += ones(masks.allocs);
+        tally.frees += ones(masks.frees);
+        tally.far += ones(masks.far);
+        let mut others = there & !(masks.allocs | masks.frees);
+        while others != 0 {
+            let number = block[others.trailing_zeros() as usize] & 0x0f;
+            tally
+                .others
+                .push(EventKind::from_wire(number).ok_or(ColumnError::Unknown {
+                    what: "event kind",
+                    got: u64::from(number),
+                })?);
+            others &= others - 1;
+        }
+    }
+    if unknown == 0 {
+        Ok(tally)
+    } else {
+        Err(reader.malformed())
+    }
+}
+
+fn take_sites(reader: &mut Reader<'_>) -> Result<(Vec<Site>, Vec<u64>), ColumnError> {
     // An id, a count and a size at least.
     let stacks = reader.count(3)?;
     let mut id = 0_u64;
@@ -216,12 +229,14 @@ fn take_sites(reader: &mut Reader<'_>) -> Result<(Vec<Site>, Vec<u64>), Protocol
 }
 
 /// Indices into a table; into a table of one they are not sent.
-fn take_indices(reader: &mut Reader<'_>, count: usize, table: usize) -> Result<Vec<u32>, ProtocolError> {
+fn take_indices(reader: &mut Reader<'_>, count: usize, table: usize) -> Result<Vec<u32>, ColumnError> {
     if table <= 1 {
         return Ok(vec![0; count]);
     }
     let indices: Vec<u32> = reader.varints(count)?;
-    if indices.iter().all(|index| (*index as usize) < table) {
+    // The greatest of all is found several at a time; the first that is too great would not be.
+    let greatest = indices.iter().fold(0_u32, |greatest, index| greatest.max(*index));
+    if (greatest as usize) < table {
         Ok(indices)
     } else {
         Err(reader.malformed())
@@ -232,12 +247,12 @@ fn take_indices(reader: &mut Reader<'_>, count: usize, table: usize) -> Result<V
 /// does without a branch.
 fn take_sizes(
     reader: &mut Reader<'_>,
+    several: usize,
     local: &[u32],
     sites: &[Site],
     sizes: &[u64],
-) -> Result<Vec<u64>, ProtocolError> {
-    let several = |at: &u32| usize::from(sites[*at as usize].count > 1);
-    let mut picks: Vec<u32> = reader.varints(local.iter().map(several).sum())?;
+) -> Result<Vec<u64>, ColumnError> {
+    let mut picks: Vec<u32> = reader.varints(several)?;
     picks.push(0);
     let mut next = 0;
     let mut beyond = false;
@@ -261,7 +276,7 @@ fn take_sizes(
 }
 
 /// `count` has been checked against the bytes left.
-fn take_ascending(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, ProtocolError> {
+fn take_ascending(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, ColumnError> {
     let mut last = 0_u64;
     collect(count, || {
         last = last.wrapping_add(reader.varint()?);
@@ -270,7 +285,7 @@ fn take_ascending(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, Pro
 }
 
 /// Rows of one kind, in order.
-fn take_rows(reader: &mut Reader<'_>, count: usize) -> Result<Vec<OtherRow>, ProtocolError> {
+fn take_rows(reader: &mut Reader<'_>, count: usize, rows: &mut Vec<OtherRow>) -> Result<(), ColumnError> {
     let addresses = take_steps(reader, count)?;
     let sizes = take_rarely_changing(reader, count)?;
     let details = take_rarely_changing(reader, count)?;
@@ -290,11 +305,12 @@ fn take_rows(reader: &mut Reader<'_>, count: usize) -> Result<Vec<OtherRow>, Pro
         stack: stacks[at].checked_sub(1).map(|id| StackId(id as u32)),
         heap_tag: TagId(tags[at] as u32),
     };
-    Ok((0..count).map(row).collect())
+    rows.extend((0..count).map(row));
+    Ok(())
 }
 
 /// A column of rows of one kind.
-fn take_steps(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, ProtocolError> {
+fn take_steps(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, ColumnError> {
     let shift = reader.varint_u32()?;
     if u64::from(shift) >= SAME {
         return Err(reader.malformed());
@@ -309,7 +325,7 @@ fn take_steps(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, Protoco
 }
 
 /// The same, or one value for all.
-fn take_rarely_changing(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, ProtocolError> {
+fn take_rarely_changing(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, ColumnError> {
     let mut ahead = *reader;
     if ahead.varint()? == SAME {
         *reader = ahead;
@@ -319,10 +335,7 @@ fn take_rarely_changing(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64
 }
 
 /// `count` has been checked against the bytes left.
-fn collect<T>(
-    count: usize,
-    mut read: impl FnMut() -> Result<T, ProtocolError>,
-) -> Result<Vec<T>, ProtocolError> {
+fn collect<T>(count: usize, mut read: impl FnMut() -> Result<T, ColumnError>) -> Result<Vec<T>, ColumnError> {
     let mut values = Vec::with_capacity(count);
     for _ in 0..count {
         values.push(read()?);

@@ -1,6 +1,7 @@
 //! LEB128 varints and zigzag, as postcard uses them: 7 bits a byte, low first, high bit means "more".
 
-use crate::ProtocolError;
+use crate::ColumnError;
+use crate::lanes::short_varints;
 
 pub fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -39,22 +40,22 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.at
     }
 
-    pub fn truncated(&self) -> ProtocolError {
-        ProtocolError::Truncated { what: self.what }
+    pub fn truncated(&self) -> ColumnError {
+        ColumnError::Truncated { what: self.what }
     }
 
-    pub fn malformed(&self) -> ProtocolError {
-        ProtocolError::Malformed { what: self.what }
+    pub fn malformed(&self) -> ColumnError {
+        ColumnError::Malformed { what: self.what }
     }
 
     #[inline]
-    pub fn byte(&mut self) -> Result<u8, ProtocolError> {
+    pub fn byte(&mut self) -> Result<u8, ColumnError> {
         let byte = *self.bytes.get(self.at).ok_or_else(|| self.truncated())?;
         self.at += 1;
         Ok(byte)
     }
 
-    pub fn take(&mut self, len: usize) -> Result<&'a [u8], ProtocolError> {
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], ColumnError> {
         let end = self.at.checked_add(len).ok_or_else(|| self.truncated())?;
         let slice = self.bytes.get(self.at..end).ok_or_else(|| self.truncated())?;
         self.at = end;
@@ -63,7 +64,7 @@ impl<'a> Reader<'a> {
 
     /// Most varints of the columns are one or two bytes; those paths are inlined, the rest is not.
     #[inline(always)]
-    pub fn varint(&mut self) -> Result<u64, ProtocolError> {
+    pub fn varint(&mut self) -> Result<u64, ColumnError> {
         if let [first, rest @ ..] = &self.bytes[self.at..] {
             if *first < 0x80 {
                 self.at += 1;
@@ -80,7 +81,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(never)]
-    fn varint_long(&mut self) -> Result<u64, ProtocolError> {
+    fn varint_long(&mut self) -> Result<u64, ColumnError> {
         let mut value = 0_u64;
         for shift in (0..70).step_by(7) {
             let byte = self.byte()?;
@@ -97,20 +98,19 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(always)]
-    pub fn signed(&mut self) -> Result<i64, ProtocolError> {
+    pub fn signed(&mut self) -> Result<i64, ColumnError> {
         self.varint().map(unzigzag)
     }
 
-    pub fn varint_u32(&mut self) -> Result<u32, ProtocolError> {
+    pub fn varint_u32(&mut self) -> Result<u32, ColumnError> {
         u32::try_from(self.varint()?).map_err(|_| self.malformed())
     }
 
     /// A column of `count` varints, eight bytes at a time as long as the values in them have one or two.
-    /// Which of both is as good as random in a column of times, so that path does without a branch.
     pub fn varints<T: Copy + From<u8> + From<u16> + TryFrom<u64>>(
         &mut self,
         count: usize,
-    ) -> Result<Vec<T>, ProtocolError> {
+    ) -> Result<Vec<T>, ColumnError> {
         const MORE: u64 = 0x8080_8080_8080_8080;
         if count > self.remaining() {
             return Err(self.truncated());
@@ -125,15 +125,8 @@ impl<'a> Reader<'a> {
                 values.extend_from_slice(&eight.map(T::from));
                 self.at += 8;
             } else if more & more << 8 == 0 {
-                let mut bit = 0_u32;
-                let block: [T; 8] = std::array::from_fn(|_| {
-                    let pair = word.wrapping_shr(bit) as u16;
-                    let has_second = pair >> 7 & 1;
-                    bit += 8 + 8 * u32::from(has_second);
-                    T::from(pair & 0x7f | ((pair >> 1 & 0x3f80) * has_second))
-                });
-                values.extend_from_slice(&block);
-                // The last rounds were beyond the eight bytes, and a first byte at the end waits for its second.
+                values.extend_from_slice(&short_varints(word).map(T::from));
+                // A value that has two takes the place of another, and a first byte at the end waits for its second.
                 values.truncate(values.len() - more.count_ones() as usize);
                 self.at += 8 - usize::from(eight[7] >= 0x80);
             } else {
@@ -147,12 +140,12 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(always)]
-    fn varint_as<T: TryFrom<u64>>(&mut self) -> Result<T, ProtocolError> {
+    fn varint_as<T: TryFrom<u64>>(&mut self) -> Result<T, ColumnError> {
         T::try_from(self.varint()?).map_err(|_| self.malformed())
     }
 
     /// A count of things that take at least `min_bytes` each: never more than the bytes left allow.
-    pub fn count(&mut self, min_bytes: usize) -> Result<usize, ProtocolError> {
+    pub fn count(&mut self, min_bytes: usize) -> Result<usize, ColumnError> {
         let count = usize::try_from(self.varint()?).map_err(|_| self.malformed())?;
         if count
             .checked_mul(min_bytes)
@@ -163,10 +156,10 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
-    pub fn finish(self) -> Result<(), ProtocolError> {
+    pub fn finish(self) -> Result<(), ColumnError> {
         match self.remaining() {
             0 => Ok(()),
-            got => Err(ProtocolError::Trailing { what: self.what, got }),
+            got => Err(ColumnError::Trailing { what: self.what, got }),
         }
     }
 }
