@@ -106,17 +106,32 @@ impl<'a> Reader<'a> {
         u32::try_from(self.varint()?).map_err(|_| self.malformed())
     }
 
-    /// A column of `count` varints, eight bytes at a time as long as the values in them have one or two.
+    /// Room that [`Self::varints_into`] uses behind what it appends.
+    pub const SPARE: usize = 8;
+
+    /// A column of `count` varints.
     pub fn varints<T: Copy + From<u8> + From<u16> + TryFrom<u64>>(
         &mut self,
         count: usize,
     ) -> Result<Vec<T>, ColumnError> {
+        let mut values = Vec::new();
+        self.varints_into(count, &mut values)?;
+        Ok(values)
+    }
+
+    /// The same behind `values`: eight bytes at a time as long as the values in them have one or two.
+    pub fn varints_into<T: Copy + From<u8> + From<u16> + TryFrom<u64>>(
+        &mut self,
+        count: usize,
+        values: &mut Vec<T>,
+    ) -> Result<(), ColumnError> {
         const MORE: u64 = 0x8080_8080_8080_8080;
         if count > self.remaining() {
             return Err(self.truncated());
         }
-        let mut values = Vec::with_capacity(count + 8);
-        while count - values.len() >= 8
+        values.reserve(count + Self::SPARE);
+        let end = values.len() + count;
+        while end - values.len() >= 8
             && let Some(eight) = self.bytes[self.at..].first_chunk::<8>()
         {
             let word = u64::from_le_bytes(*eight);
@@ -133,10 +148,10 @@ impl<'a> Reader<'a> {
                 values.push(self.varint_as()?);
             }
         }
-        while values.len() < count {
+        while values.len() < end {
             values.push(self.varint_as()?);
         }
-        Ok(values)
+        Ok(())
     }
 
     #[inline(always)]

@@ -130,22 +130,18 @@ impl EventBatch {
         for kind in kinds {
             counts[*kind as usize] += 1;
         }
-        let mut rows = Vec::with_capacity(kinds.len());
+        let mut columns = OtherColumns::with_capacity(kinds.len());
         let mut next = [0_usize; 16];
         for (count, next) in counts.iter().zip(&mut next).filter(|(count, _)| **count > 0) {
-            *next = rows.len();
-            take_rows(reader, *count, &mut rows)?;
+            *next = columns.len();
+            columns.take_rows(reader, *count)?;
         }
-        self.others = if counts.contains(&kinds.len()) {
-            rows
-        } else {
-            let in_order = kinds.iter().map(|kind| {
-                let at = &mut next[*kind as usize];
-                *at += 1;
-                rows[*at - 1]
-            });
-            in_order.collect()
-        };
+        let in_order = kinds.iter().map(|kind| {
+            let at = &mut next[*kind as usize];
+            *at += 1;
+            columns.row(*at - 1)
+        });
+        self.others = in_order.collect();
         Ok(())
     }
 }
@@ -284,54 +280,97 @@ fn take_ascending(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, Col
     })
 }
 
-/// Rows of one kind, in order.
-fn take_rows(reader: &mut Reader<'_>, count: usize, rows: &mut Vec<OtherRow>) -> Result<(), ColumnError> {
-    let addresses = take_steps(reader, count)?;
-    let sizes = take_rarely_changing(reader, count)?;
-    let details = take_rarely_changing(reader, count)?;
-    let goroutines = take_rarely_changing(reader, count)?;
-    let stacks = take_rarely_changing(reader, count)?;
-    let tags = take_rarely_changing(reader, count)?;
-    // A stack's code is its id and one more.
-    let beyond = |codes: &[u64], last: u64| codes.iter().any(|code| *code > last);
-    if beyond(&stacks, 1 << 32) || beyond(&tags, u64::from(u32::MAX)) {
-        return Err(reader.malformed());
+/// The columns of [`OtherRow`]s, kind after kind; they are as long as each other between two calls.
+#[derive(Debug)]
+struct OtherColumns {
+    addresses: Vec<u64>,
+    sizes: Vec<u64>,
+    details: Vec<u64>,
+    goroutines: Vec<u64>,
+    /// An id and one more; 0 is none.
+    stacks: Vec<u64>,
+    tags: Vec<u64>,
+}
+
+impl OtherColumns {
+    fn with_capacity(count: usize) -> Self {
+        let column = || Vec::with_capacity(count + Reader::SPARE);
+        Self {
+            addresses: column(),
+            sizes: column(),
+            details: column(),
+            goroutines: column(),
+            stacks: column(),
+            tags: column(),
+        }
     }
-    let row = |at: usize| OtherRow {
-        address: addresses[at],
-        size_bytes: sizes[at],
-        detail: details[at],
-        goroutine_id: goroutines[at],
-        stack: stacks[at].checked_sub(1).map(|id| StackId(id as u32)),
-        heap_tag: TagId(tags[at] as u32),
-    };
-    rows.extend((0..count).map(row));
-    Ok(())
+
+    fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Rows of one kind, in order.
+    fn take_rows(&mut self, reader: &mut Reader<'_>, count: usize) -> Result<(), ColumnError> {
+        let start = self.len();
+        take_steps(reader, count, &mut self.addresses)?;
+        let rarely_changing = [
+            &mut self.sizes,
+            &mut self.details,
+            &mut self.goroutines,
+            &mut self.stacks,
+            &mut self.tags,
+        ];
+        for column in rarely_changing {
+            take_rarely_changing(reader, count, column)?;
+        }
+        let beyond = |codes: &[u64], last: u64| codes[start..].iter().any(|code| *code > last);
+        if beyond(&self.stacks, 1 << 32) || beyond(&self.tags, u64::from(u32::MAX)) {
+            return Err(reader.malformed());
+        }
+        Ok(())
+    }
+
+    fn row(&self, at: usize) -> OtherRow {
+        OtherRow {
+            address: self.addresses[at],
+            size_bytes: self.sizes[at],
+            detail: self.details[at],
+            goroutine_id: self.goroutines[at],
+            stack: self.stacks[at].checked_sub(1).map(|id| StackId(id as u32)),
+            heap_tag: TagId(self.tags[at] as u32),
+        }
+    }
 }
 
 /// A column of rows of one kind.
-fn take_steps(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, ColumnError> {
+fn take_steps(reader: &mut Reader<'_>, count: usize, column: &mut Vec<u64>) -> Result<(), ColumnError> {
     let shift = reader.varint_u32()?;
     if u64::from(shift) >= SAME {
         return Err(reader.malformed());
     }
-    let mut values: Vec<u64> = reader.varints(count)?;
+    let start = column.len();
+    reader.varints_into(count, column)?;
     let mut last = 0_u64;
-    for value in &mut values {
+    for value in &mut column[start..] {
         last = last.wrapping_add((unzigzag(*value) << shift) as u64);
         *value = last;
     }
-    Ok(values)
+    Ok(())
 }
 
 /// The same, or one value for all.
-fn take_rarely_changing(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, ColumnError> {
+fn take_rarely_changing(
+    reader: &mut Reader<'_>,
+    count: usize,
+    column: &mut Vec<u64>,
+) -> Result<(), ColumnError> {
     let mut ahead = *reader;
     if ahead.varint()? == SAME {
         *reader = ahead;
-        return Ok(vec![reader.varint()?; count]);
+        column.resize(column.len() + count, reader.varint()?);
+        return Ok(());
     }
-    take_steps(reader, count)
+    take_steps(reader, count, column)
 }
 
 /// `count` has been checked against the bytes left.
