@@ -7,21 +7,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use heaptide_analysis::Session;
+use heaptide_analysis::{Session, parity};
 use heaptide_policy::{FleetPolicy, Policy};
 use heaptide_protocol::control::{
     Ack, CaughtUp, ClockPing, ClockPong, Hello, Missed, Notice, Open, PolicyOutcome, PolicyPropose,
     PolicySet, PolicyState, Pulse, Refuse, Sessions as SessionList, Subscribe, Welcome,
 };
 use heaptide_protocol::frame::{HEAD_BYTES, MAX_RAW_BYTES};
-use heaptide_protocol::report::{ReportAsk, ReportTold};
+use heaptide_protocol::report::{ReportAsk, ReportKind, ReportQuery, ReportTold, Window};
 use heaptide_protocol::section::Sections;
 use heaptide_protocol::{Frame, FrameKind, checksum, varint};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What serde reserves for a list on the word of its length, and a decoder's own for one of a thread's work.
+/// A list of what a session keeps that doubles, or what serde reserves on the word of a length.
 const AT_MOST_ONCE_BYTES: usize = 4 << 20;
 /// Rows that share one value in all their columns are the densest thing that the wire knows.
 const AT_MOST_PER_BYTE: usize = 96;
@@ -45,10 +45,22 @@ const DOCUMENTS: &[&[u8]] = &[
 #[test]
 fn frames_are_survived() {
     let mut session = Session::new();
+    let mut applied = 0_u32;
     attack(FRAMES, true, |bytes| {
         let Ok(frame) = Frame::parse(bytes) else { return };
         read(&frame);
-        if frame.envelope.kind == FrameKind::Data && session.apply(&frame).is_err() {
+        if frame.envelope.kind != FrameKind::Data {
+            return;
+        }
+        if session.apply(&frame).is_err() {
+            session = Session::new();
+        }
+        applied += 1;
+        // All views now and then, of lies that have gathered.
+        if applied.is_multiple_of(20) {
+            look(&session);
+        }
+        if applied.is_multiple_of(200) {
             session = Session::new();
         }
     });
@@ -64,6 +76,28 @@ fn policies_are_survived() {
             let _ = policy.validate();
         }
     });
+}
+
+fn look(session: &Session) {
+    parity::digest(session);
+    for kind in [
+        ReportKind::Goroutines,
+        ReportKind::Pauses,
+        ReportKind::Mappings,
+        ReportKind::Ledger,
+        ReportKind::Drift,
+        ReportKind::Exact,
+    ] {
+        session.report(&ReportQuery {
+            kind,
+            window: Window {
+                from_ns: 0,
+                to_ns: u64::MAX,
+            },
+            filter: String::new(),
+            limit: 100,
+        });
+    }
 }
 
 /// As the side that gets it does.
@@ -108,7 +142,7 @@ fn read(frame: &Frame<'_>) {
 fn attack(seeds: &[&[u8]], framed: bool, mut target: impl FnMut(&[u8])) {
     let full = std::env::var_os("HEAPTIDE_FULL").is_some_and(|value| value == "1");
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
-    let inputs: u64 = number("HEAPTIDE_FUZZ").unwrap_or(if full { 10_000_000 } else { 30_000 });
+    let inputs: u64 = number("HEAPTIDE_FUZZ").unwrap_or(if full { 10_000_000 } else { 100_000 });
     let seed: u64 = number("HEAPTIDE_SEED").unwrap_or(1);
     let mut random = Random(seed);
     let mut most_bytes = 0;

@@ -38,6 +38,8 @@ pub struct ProbePlan {
     pub goroutines: Result<Vec<ProbePoint>, String>,
     /// `None` for a Go version outside the table: no goroutine ids then, and frees come unfiltered.
     pub offsets: Option<&'static RuntimeOffsets>,
+    /// Whether the runtime tells its probes why it stops the world.
+    pub stop_reasons: bool,
 }
 
 impl GoTarget {
@@ -158,6 +160,7 @@ impl GoTarget {
             points,
             refused,
             goroutines: self.sites(&Program::GOROUTINES),
+            stop_reasons: self.tells_stop_reasons(),
             offsets: self.binary.offsets(),
         }
     }
@@ -265,6 +268,9 @@ fn locate(
     Ok((loaded.wrapping_sub(site.vaddr), part.start..part.end))
 }
 
+/// Of [`RuntimeOffsets::g_parent_goid`].
+pub(crate) const NO_CREATOR: &str = "; Go before 1.21 doesn't keep which goroutine created another";
+
 fn probe_point(program: Program, point: Result<ProbePoint, SymbolError>) -> Result<ProbePoint, String> {
     let point = point.map_err(|error| error.to_string())?;
     if !point.instruction.is_emulated() {
@@ -316,17 +322,25 @@ pub(crate) fn capabilities(
     };
     let collections = match refused(&Program::ALL[2..6]) {
         Some(why) => CapabilityState::Limited { why },
+        None if !plan.stop_reasons => CapabilityState::Limited {
+            why: "Go before 1.21 doesn't say why it stops the world: the two pauses of a collection are known by \
+                  what comes between them, all others have no reason"
+                .to_owned(),
+        },
         None => CapabilityState::Active,
     };
+    let knows_creator = plan.offsets.is_some_and(|offsets| offsets.g_parent_goid != 0);
     let goroutines = match &plan.goroutines {
         _ if plan.offsets.is_none() => unavailable(
             "this Go version is outside the table, so the place of a goroutine's id is not known".to_owned(),
             "upgrade heaptide, or rebuild the program with a Go version that it knows",
         ),
         Ok(_) => CapabilityState::Off {
-            why: "a policy turns it on: creation with its whole stack, exit and stack growth of each goroutine, \
-                  at about 3 µs a creation; coroutines (iter.Pull) are seen to end only"
-                .to_owned(),
+            why: format!(
+                "a policy turns it on: creation with its whole stack, exit and stack growth of each goroutine, \
+                 at about 3 µs a creation; coroutines (iter.Pull) are seen to end only{}",
+                if knows_creator { "" } else { NO_CREATOR }
+            ),
         },
         Err(why) => unavailable(why.clone(), "report this binary's Go version"),
     };
@@ -388,6 +402,7 @@ mod tests {
                 .map(|program| (*program, "single-stepped".to_owned()))
                 .collect(),
             goroutines: Ok(Vec::new()),
+            stop_reasons: true,
             offsets: RuntimeOffsets::of(&version),
         }
     }
@@ -414,6 +429,16 @@ mod tests {
                 Ok(()),
                 Some(524_288),
                 "active limited unavailable",
+            ),
+            (
+                ProbePlan {
+                    stop_reasons: false,
+                    offsets: RuntimeOffsets::of(&GoVersion::parse("go1.19.8").unwrap()),
+                    ..plan(&[])
+                },
+                Ok(()),
+                Some(524_288),
+                "limited off",
             ),
             (
                 plan(&[]),

@@ -20,7 +20,7 @@ pub use process::{MappedPart, Process, Stat};
 pub use signature::{monotonic_ns, unix_ns};
 
 pub(crate) use gauges::{HostMemory, Pacer, own, own_cpu_ns, rollup, size, usage, value_of};
-pub(crate) use go::{SEEN_FROM_ATTACH, capabilities};
+pub(crate) use go::{NO_CREATOR, SEEN_FROM_ATTACH, capabilities};
 pub(crate) use process::describe_status;
 pub(crate) use signature::{labels, signature};
 pub(crate) use sys::{readable, release, spawn_stopped, wait_for_exec};

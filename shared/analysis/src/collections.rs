@@ -94,7 +94,7 @@ impl Collections {
     fn pause(&mut self, begin_ns: u64, end_ns: u64, reason: u32) {
         let length_ns = end_ns - begin_ns;
         self.totals.pauses += 1;
-        self.totals.pause_total_ns += length_ns;
+        self.totals.pause_total_ns = self.totals.pause_total_ns.saturating_add(length_ns);
         self.totals.pause_longest_ns = self.totals.pause_longest_ns.max(length_ns);
         let reason_text = STW_REASONS.get(reason as usize).copied().unwrap_or("other");
         self.pauses.push(Pause {

@@ -47,7 +47,7 @@ impl GoroutineEvents {
             self.steps.insert(at, (step, Counts::default()));
         }
         let counts = &mut self.steps[at].1[what];
-        *counts = (counts.0 + 1, counts.1 + bytes);
+        *counts = (counts.0 + 1, counts.1.saturating_add(bytes));
         if self.steps.len() > MAX_STEPS {
             self.coarsen();
         }
@@ -80,7 +80,7 @@ impl GoroutineEvents {
 
 fn add(sum: &mut Counts, counts: &Counts) {
     for (sum, counts) in sum.iter_mut().zip(counts) {
-        *sum = (sum.0 + counts.0, sum.1 + counts.1);
+        *sum = (sum.0 + counts.0, sum.1.saturating_add(counts.1));
     }
 }
 

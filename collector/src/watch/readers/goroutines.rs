@@ -6,7 +6,7 @@
 use super::{ReadContext, Reader};
 use crate::CollectorError;
 use crate::linux::memory::goroutines::{Census, Group, Plan, status};
-use crate::linux::{GoTarget, monotonic_ns};
+use crate::linux::{GoTarget, NO_CREATOR, monotonic_ns};
 use crate::pipeline::Pipeline;
 use heaptide_policy::Policy;
 use heaptide_protocol::StackId;
@@ -23,6 +23,9 @@ const MAX_GROUPS: usize = 2_000;
 /// Classes of age: at least 2^n seconds.
 const AGE_CLASSES: usize = 16;
 const SECOND_NS: u64 = 1_000_000_000;
+
+/// Of [`RuntimeOffsets::syscall_saves_bp`].
+const NO_SYSCALL_STACK: &str = "; Go before 1.23 doesn't keep from where a system call was made";
 
 #[derive(Debug)]
 pub(crate) struct GoroutineReader {
@@ -66,12 +69,22 @@ impl Reader for GoroutineReader {
             source: "runtime.allgs in the process's memory".to_owned(),
             method: Method::Census,
             state: match &self.place {
-                Ok(_) => CapabilityState::Limited {
-                    why:
+                Ok((_, offsets, _)) => CapabilityState::Limited {
+                    why: format!(
                         "what lives shorter than the time between two censuses is not seen; a creator is one \
-                          frame unless goroutine events are on; running goroutines have no stack; of more than \
-                          64 alike, one in 64 is looked at"
-                            .to_owned(),
+                         frame unless goroutine events are on; running goroutines have no stack; of more than \
+                         64 alike, one in 64 is looked at{}{}",
+                        if offsets.g_parent_goid == 0 {
+                            NO_CREATOR
+                        } else {
+                            ""
+                        },
+                        if offsets.syscall_saves_bp {
+                            ""
+                        } else {
+                            NO_SYSCALL_STACK
+                        },
+                    ),
                 },
                 Err(why) => CapabilityState::Unavailable {
                     why: why.clone(),

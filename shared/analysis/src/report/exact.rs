@@ -320,10 +320,10 @@ fn groups<'a>(session: &Session, window: &'a ExactWindow, by_type: bool) -> Vec<
         }
         if let Some(group) = groups.last_mut() {
             let taken = taken_bytes(row);
-            group.objects += row.objects;
-            group.bytes += row.bytes;
-            group.taken.0 += taken.0;
-            group.taken.1 += taken.1;
+            group.objects = group.objects.saturating_add(row.objects);
+            group.bytes = group.bytes.saturating_add(row.bytes);
+            group.taken.0 = group.taken.0.saturating_add(taken.0);
+            group.taken.1 = group.taken.1.saturating_add(taken.1);
             if row.bytes > group.heaviest_bytes {
                 group.heaviest = row.stack;
                 group.heaviest_bytes = row.bytes;
@@ -341,10 +341,13 @@ fn groups<'a>(session: &Session, window: &'a ExactWindow, by_type: bool) -> Vec<
 /// What the objects of a row take of the heap, at least and at most.
 fn taken_bytes(row: &ExactRow) -> (u64, u64) {
     let each = u64::from(row.class_bytes);
-    let most = row.objects * each;
+    let most = row.objects.saturating_mul(each);
     if each == 0 {
         let mean = row.bytes / row.objects.max(1);
-        let whole = mean.div_ceil(PAGE_BYTES) * PAGE_BYTES * row.objects;
+        let whole = mean
+            .div_ceil(PAGE_BYTES)
+            .saturating_mul(PAGE_BYTES)
+            .saturating_mul(row.objects);
         return (whole, whole);
     }
     let is_tiny = row.class_bytes == TINY_CLASS_BYTES && row.bytes < most;

@@ -22,7 +22,7 @@ impl Session {
     pub fn goroutines_created_by(&self, text: &str) -> Option<At> {
         let census = self.censuses.last()?;
         let needle = text.to_ascii_lowercase();
-        let mut count = 0;
+        let mut count = 0_u64;
         for group in &census.groups {
             let frames = group
                 .creator
@@ -31,7 +31,7 @@ impl Session {
                 let function = self.symbols.describe(*frame, GENERATION).function;
                 function.to_ascii_lowercase().contains(&needle)
             });
-            count += if is_meant { group.count } else { 0 };
+            count = count.saturating_add(if is_meant { group.count } else { 0 });
         }
         Some(At {
             value: count as f64,

@@ -94,9 +94,9 @@ fn by_creator(session: &Session, censuses: &[GoroutineCensus], query: &ReportQue
         return table;
     };
     let mut all = [0; AGE_CLASSES];
-    let mut everybody = 0;
+    let mut everybody = 0_u64;
     for tally in tallies.values() {
-        everybody += tally.now();
+        everybody = everybody.saturating_add(tally.now());
         for (sum, count) in all.iter_mut().zip(tally.ages) {
             *sum += count;
         }
@@ -249,7 +249,7 @@ fn tally<'a>(
         for group in &census.groups {
             let tally = tallies.entry(key(group)).or_default();
             tally.counts.resize(censuses.len(), 0);
-            tally.counts[at] += group.count;
+            tally.counts[at] = tally.counts[at].saturating_add(group.count);
             if at + 1 == censuses.len() {
                 tally.add(group);
             }
@@ -260,9 +260,9 @@ fn tally<'a>(
 
 impl<'a> Tally<'a> {
     fn add(&mut self, group: &'a GoroutineGroup) {
-        self.stack_bytes += group.stack_bytes;
+        self.stack_bytes = self.stack_bytes.saturating_add(group.stack_bytes);
         if group.state == GoroutineState::Leaked {
-            self.leaked += group.count;
+            self.leaked = self.leaked.saturating_add(group.count);
         }
         if group.oldest_seen_ns != 0 && (self.oldest_ns == 0 || group.oldest_seen_ns < self.oldest_ns) {
             self.oldest_ns = group.oldest_seen_ns;
@@ -273,10 +273,11 @@ impl<'a> Tally<'a> {
         if self.largest.is_none_or(|largest| largest.count < group.count) {
             self.largest = Some(group);
         }
-        *self
+        let state = self
             .states
             .entry((group.state as u32, &group.wait_reason))
-            .or_default() += group.count;
+            .or_default();
+        *state = state.saturating_add(group.count);
     }
 
     fn now(&self) -> u64 {
@@ -309,7 +310,7 @@ fn is_suspect(tally: &Tally<'_>, censuses: &[GoroutineCensus]) -> bool {
     let (Some(first), Some(last)) = (censuses.first(), censuses.last()) else {
         return false;
     };
-    let span_s = (last.timestamp_ns - first.timestamp_ns) / SECOND_NS;
+    let span_s = last.timestamp_ns.saturating_sub(first.timestamp_ns) / SECOND_NS;
     let Some(class) = span_s.checked_ilog2().filter(|_| censuses.len() >= MIN_CENSUSES) else {
         return false;
     };
@@ -328,8 +329,8 @@ fn older(tally: &Tally<'_>, others: &[u64], other_count: u64) -> Cell {
     // Those younger than a second are in no class, and the youngest.
     let mut younger = other_count - others.iter().sum::<u64>().min(other_count);
     let mut class = 0;
-    while younger * 2 < other_count && class < AGE_CLASSES {
-        younger += others[class];
+    while younger.saturating_mul(2) < other_count && class < AGE_CLASSES {
+        younger = younger.saturating_add(others[class]);
         class += 1;
     }
     Cell::Value(tally.aged(class) as f64 / tally.now() as f64)

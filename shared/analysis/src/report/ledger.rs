@@ -109,7 +109,7 @@ fn regions(session: &Session, query: &ReportQuery) -> Table {
         }
         let mut row = row(vec![
             Cell::Value(region.start as f64),
-            Cell::Value((region.end - region.start) as f64),
+            Cell::Value(region.end.saturating_sub(region.start) as f64),
             text(region.kind.label()),
             text(if region.name.is_empty() {
                 "anonymous"
@@ -131,7 +131,7 @@ fn regions(session: &Session, query: &ReportQuery) -> Table {
         table.rows.push(row);
     }
     table.cut(query.limit);
-    table.left_out += regions.other_regions;
+    table.left_out = table.left_out.saturating_add(regions.other_regions);
     table
 }
 

@@ -196,7 +196,7 @@ fn faults_by_region(session: &Session, query: &ReportQuery) -> Table {
             .position(|region| (region.start..region.end).contains(&at))
             .unwrap_or(regions.len());
         counts[index].0 += 1;
-        counts[index].1 += event.row.size_bytes;
+        counts[index].1 = counts[index].1.saturating_add(event.row.size_bytes);
     }
     let mut order: Vec<usize> = (0..counts.len()).filter(|index| counts[*index].0 > 0).collect();
     order.sort_by_key(|index| std::cmp::Reverse(counts[*index].1));

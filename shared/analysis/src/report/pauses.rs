@@ -147,7 +147,7 @@ fn by_reason(pauses: &[Pause]) -> Table {
         {
             Some((_, count, total_ns)) => {
                 *count += 1;
-                *total_ns += length_ns;
+                *total_ns = total_ns.saturating_add(length_ns);
             }
             None => reasons.push((pause, 1, length_ns)),
         }
@@ -189,7 +189,7 @@ fn cycles(session: &Session, query: &ReportQuery) -> Table {
             for event in session.kernel.of(EventKind::GcWork, marking) {
                 if event.row.detail == GcWorkDetail::Assist as u64 {
                     count += 1;
-                    sum += event.row.size_bytes;
+                    sum = sum.saturating_add(event.row.size_bytes);
                 }
             }
         }
