@@ -61,6 +61,7 @@ fn assumed() -> Option<ProbePlan> {
         points: Vec::new(),
         refused: Vec::new(),
         goroutines: Ok(Vec::new()),
+        stop_reasons: true,
         offsets: RuntimeOffsets::of(&version),
     })
 }
