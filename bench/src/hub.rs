@@ -1,14 +1,15 @@
 //! How fast a hub makes frames durable: one collector connection, every frame acknowledged when it is on disk.
 
-use crate::record::{Program, Recordings};
-use crate::report::{Figure, Report, short};
+use crate::record::{Program, Recorded, Recordings};
+use crate::report::{Figure, Goal, Report, short};
 use crate::sys::process_cpu_ns;
 use crate::tools::Hub;
 use anyhow::{Context as _, Result, bail};
 use heaptide_policy::Policy;
 use heaptide_protocol::control::{Ack, Hello, Open, Role};
+use heaptide_protocol::events::EventBatch;
 use heaptide_protocol::frame::{encode, encode_control};
-use heaptide_protocol::section::{Section, Sections};
+use heaptide_protocol::section::{Section, SectionKind, Sections, SessionStart};
 use heaptide_protocol::{Envelope, Frame, FrameKind, SessionId};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -22,15 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) fn measure(quick: bool, recordings: &mut Recordings, report: &mut Report) -> Result<()> {
     let (rounds, frames) = if quick { (2, 100) } else { (5, 500) };
     let recorded = recordings.get(Program::Sites)?;
-    let start = recorded
-        .iter()
-        .flat_map(|frame| Sections::new(&frame.raw).flatten())
-        .find_map(|section| match section {
-            Section::Start(start) => Some(start),
-            _ => None,
-        })
-        .context("the recording has no start")?;
-    let (mut frame_rates, mut byte_rates, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
+    let start = start_of(&recorded)?;
+    let events = events_of(&recorded)?;
+    let (mut frame_rates, mut byte_rates, mut cpu, mut event_rates) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut mean_bytes = 0.0;
     for round in 0..rounds {
         let session = SessionId([round as u8 + 1; 16]);
@@ -69,7 +65,10 @@ pub(crate) fn measure(quick: bool, recordings: &mut Recordings, report: &mut Rep
         let spent = since.elapsed().as_secs_f64();
         frame_rates.push(frames as f64 / spent);
         byte_rates.push(bytes as f64 / 1e6 / spent);
-        cpu.push((process_cpu_ns(hub.process.pid())? - cpu_before) as f64 / 1e3 / frames as f64);
+        let cpu_ns = (process_cpu_ns(hub.process.pid())? - cpu_before) as f64;
+        cpu.push(cpu_ns / 1e3 / frames as f64);
+        let sent: usize = events.iter().cycle().take(frames as usize).sum();
+        event_rates.push(sent as f64 * 1e3 / cpu_ns);
     }
     let method = format!(
         "recorded ticks of {} bytes over one WebSocket, at most {WINDOW} unacknowledged, until the last is \
@@ -89,7 +88,39 @@ pub(crate) fn measure(quick: bool, recordings: &mut Recordings, report: &mut Rep
         &cpu,
         "CPU of the hub's process in that time",
     ));
+    report.add(
+        Figure::new(
+            "hub.events",
+            "M events/s/core",
+            &event_rates,
+            "events in these frames by that CPU time",
+        )
+        .goal(Goal::AtLeast(20.0)),
+    );
     Ok(())
+}
+
+pub(crate) fn start_of(recorded: &[Recorded]) -> Result<SessionStart> {
+    recorded
+        .iter()
+        .flat_map(|frame| Sections::new(&frame.raw).flatten())
+        .find_map(|section| match section {
+            Section::Start(start) => Some(start),
+            _ => None,
+        })
+        .context("the recording has no start")
+}
+
+/// Of each frame.
+fn events_of(recorded: &[Recorded]) -> Result<Vec<usize>> {
+    let of = |frame: &Recorded| -> Result<usize> {
+        let batches = frame.sections(SectionKind::Events)?;
+        batches
+            .into_iter()
+            .map(|batch| Ok(EventBatch::decode(batch)?.len()))
+            .sum()
+    };
+    recorded.iter().map(of).collect()
 }
 
 fn connect(hub: &Hub) -> Result<WebSocket<TcpStream>> {

@@ -17,6 +17,7 @@ mod cost;
 mod decode;
 mod exact;
 mod hub;
+mod load;
 mod memory;
 mod process;
 mod record;
@@ -43,6 +44,8 @@ enum Name {
     Decode,
     /// Frames that a hub makes durable a second
     Hub,
+    /// A hub with a thousand collectors and two hundred browsers
+    Load,
     /// Time that a census of 100,000 goroutines takes
     Census,
     /// What a collector holds in memory, with many stacks
@@ -102,6 +105,7 @@ fn measure(name: Name, quick: bool, recordings: &mut Recordings, report: &mut Re
         Name::Wire => wire::measure(recordings, report),
         Name::Decode => decode::measure(quick, recordings, report),
         Name::Hub => hub::measure(quick, recordings, report),
+        Name::Load => load::measure(quick, recordings, report),
         Name::Census => census::measure(quick, report),
         Name::Memory => memory::measure(quick, report),
         Name::Exact => exact::measure(quick, report),

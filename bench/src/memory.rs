@@ -73,7 +73,7 @@ fn allocated(stacks: &Process) -> Result<u64> {
         .with_context(|| format!("no count in {line:?}"))
 }
 
-fn resident_mb(pid: u32, field: &str) -> Result<f64> {
+pub(crate) fn resident_mb(pid: u32, field: &str) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kib = status
         .lines()
