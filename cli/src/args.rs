@@ -3,7 +3,8 @@
 mod hub;
 
 pub(crate) use hub::{
-    CreateOptions, HubBackupOptions, HubCheckOptions, HubCommand, HubOptions, TokenCommand, TokenPlace,
+    CreateOptions, HubBackupOptions, HubCheckOptions, HubCommand, HubOptions, HubSettings, TokenCommand,
+    TokenPlace,
 };
 
 use crate::alerts::AlertsCommand;

@@ -1,9 +1,10 @@
 //! `heaptide hub`, and the hub that `run` and `attach` start when they are given none.
 
 use crate::args::{HubCommand, HubOptions};
+use crate::settings::{Told, check};
 use crate::{assets, hub_data, sentences, token};
 use anyhow::Context as _;
-use heaptide_hub::{Asset, Assets, Hub, HubConfig, Level, Log, Retention, TlsFiles};
+use heaptide_hub::{Asset, Assets, Hub, HubConfig, Level, Log};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,8 +21,13 @@ pub(crate) fn run(options: &HubOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn serve(options: &HubOptions) -> anyhow::Result<ExitCode> {
+    let told = Told::resolve(&options.settings, options.config.as_deref(), std::env::vars_os())?;
+    if options.check_config {
+        return check::run(&told, options.config.as_deref(), options.json);
+    }
+    let values = &told.values;
     // Gone with everything in it when the hub has ended.
-    let passing = if options.open.is_empty() {
+    let passing = if values.open.is_empty() {
         None
     } else {
         let folder = tempfile::Builder::new().prefix("heaptide-").tempdir();
@@ -29,27 +35,10 @@ fn serve(options: &HubOptions) -> anyhow::Result<ExitCode> {
     };
     let data = match &passing {
         Some(folder) => folder.path().to_owned(),
-        None => data_dir(options.data.clone())?,
+        None => data_dir(values.data.clone())?,
     };
-    let mut config = HubConfig::new(options.listen, data);
-    config.open.clone_from(&options.open);
-    config.allow_remote = options.insecure_allow_remote;
-    config.require_token = options.require_token;
-    if let (Some(cert), Some(key)) = (&options.tls_cert, &options.tls_key) {
-        config.tls = Some(TlsFiles {
-            cert: cert.clone(),
-            key: key.clone(),
-            client_ca: options.tls_client_ca.clone(),
-        });
-    }
+    let mut config = told.hub_config(data);
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    config.webhook_ca.clone_from(&options.webhook_ca);
-    config.allowed_hosts.clone_from(&options.allowed_hosts);
-    config.retention = Retention {
-        max_age: options.keep_for,
-        max_session_bytes: options.keep_session_bytes,
-        max_total_bytes: (options.keep_bytes > 0).then_some(options.keep_bytes),
-    };
     config.assets = console();
     config.log = Log::new(|level, line| match level {
         Level::Info => sentences::note(line),

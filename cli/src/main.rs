@@ -15,6 +15,7 @@ mod policy;
 mod record;
 mod recording;
 mod sentences;
+mod settings;
 mod token;
 mod watch;
 

@@ -12,45 +12,64 @@ use std::time::Duration;
 pub(crate) struct HubOptions {
     #[command(subcommand)]
     pub(crate) command: Option<HubCommand>,
-    /// Address to listen on; port 0 takes any free one
-    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR:PORT")]
-    pub(crate) listen: SocketAddr,
+    /// Read settings from this file, in TOML, under the names of the flags
+    ///
+    /// Each setting can also come from the environment, as HEAPTIDE_HUB_KEEP_BYTES for --keep-bytes. A flag has
+    /// precedence over the environment, that over the file, that over what holds otherwise.
+    #[arg(long, value_name = "FILE", env = "HEAPTIDE_HUB_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Tell each setting and where it comes from, and whether a hub can start with them; exit code 1 if not
+    #[arg(long)]
+    pub(crate) check_config: bool,
+    /// Print JSON
+    #[arg(long, requires = "check_config")]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: HubSettings,
+}
+
+/// What flags, the environment and a file can set alike; `None` or an empty list is not said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, ClapArgs)]
+pub(crate) struct HubSettings {
+    /// Address to listen on, 127.0.0.1:7070 unless it is given; port 0 takes any free one
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
     /// Where sessions are kept
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Show these recordings, and keep nothing when it ends
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "data")]
+    #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) open: Vec<PathBuf>,
     /// Listen on an address that others can reach although the hub asks nobody who they are
-    #[arg(long)]
-    pub(crate) insecure_allow_remote: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) insecure_allow_remote: Option<bool>,
     /// Ask for a token also while none exists
-    #[arg(long)]
-    pub(crate) require_token: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) require_token: Option<bool>,
     /// Speak TLS with this certificate, in PEM with those that lead to its authority; read again when it changes
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// The key of that certificate, in PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
     /// Let collectors in that have a certificate of one of these authorities, in PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) tls_client_ca: Option<PathBuf>,
     /// Believe webhooks whose certificate is of one of these authorities, in PEM, beside those of the system
     #[arg(long, value_name = "FILE")]
     pub(crate) webhook_ca: Option<PathBuf>,
     /// Another host name under which browsers may ask
-    #[arg(long = "allow-host", value_name = "NAME")]
-    pub(crate) allowed_hosts: Vec<String>,
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
     /// Delete what was written longer ago, as 90d, 36h, 15m or 20s
     #[arg(long, value_name = "TIME", value_parser = length)]
     pub(crate) keep_for: Option<Duration>,
     /// Delete the oldest of a session above this size, as 500MiB or 2GiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) keep_session_bytes: Option<u64>,
-    /// Delete the oldest of all sessions above this size in all; 0 is without limit
-    #[arg(long, default_value = "20GiB", value_name = "SIZE", value_parser = size)]
-    pub(crate) keep_bytes: u64,
+    /// Delete the oldest of all sessions above this size in all, 20GiB unless it is given; 0 is without limit
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) keep_bytes: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,0 +1,42 @@
+//! What a hub is told: by flags, by the environment, by a file, or by nobody, in this order of precedence.
+//!
+//! All three are read by the same parser, so that a value means the same wherever it stands.
+
+pub(crate) mod check;
+mod file;
+mod layers;
+
+pub(crate) use layers::{Source, Told};
+
+use heaptide_hub::{HubConfig, Retention, TlsFiles};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+pub(super) const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7070);
+pub(super) const KEEP_BYTES: u64 = 20 << 30;
+
+impl Told {
+    pub(crate) fn hub_config(&self, data: PathBuf) -> HubConfig {
+        let values = &self.values;
+        let mut config = HubConfig::new(values.listen.unwrap_or(LISTEN), data);
+        config.open.clone_from(&values.open);
+        config.allow_remote = values.insecure_allow_remote.unwrap_or(false);
+        config.require_token = values.require_token.unwrap_or(false);
+        if let (Some(cert), Some(key)) = (&values.tls_cert, &values.tls_key) {
+            config.tls = Some(TlsFiles {
+                cert: cert.clone(),
+                key: key.clone(),
+                client_ca: values.tls_client_ca.clone(),
+            });
+        }
+        config.webhook_ca.clone_from(&values.webhook_ca);
+        config.allowed_hosts.clone_from(&values.allow_host);
+        let keep_bytes = values.keep_bytes.unwrap_or(KEEP_BYTES);
+        config.retention = Retention {
+            max_age: values.keep_for,
+            max_session_bytes: values.keep_session_bytes,
+            max_total_bytes: (keep_bytes > 0).then_some(keep_bytes),
+        };
+        config
+    }
+}
