@@ -3,8 +3,8 @@
 mod hub;
 
 pub(crate) use hub::{
-    CreateOptions, HubBackupOptions, HubCheckOptions, HubCommand, HubOptions, HubSettings, TokenCommand,
-    TokenPlace,
+    CreateOptions, HubBackupOptions, HubCheckOptions, HubCommand, HubOptions, HubSettings, LogFormat,
+    LogLevel, TokenCommand, TokenPlace,
 };
 
 use crate::alerts::AlertsCommand;

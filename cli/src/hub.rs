@@ -1,10 +1,10 @@
 //! `heaptide hub`, and the hub that `run` and `attach` start when they are given none.
 
-use crate::args::{HubCommand, HubOptions};
+use crate::args::{HubCommand, HubOptions, LogFormat, LogLevel};
 use crate::settings::{Told, check};
-use crate::{assets, hub_data, sentences, token};
+use crate::{assets, hub_data, log, sentences, token};
 use anyhow::Context as _;
-use heaptide_hub::{Asset, Assets, Hub, HubConfig, Level, Log};
+use heaptide_hub::{Asset, Assets, Hub, HubConfig};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,17 +40,18 @@ fn serve(options: &HubOptions) -> anyhow::Result<ExitCode> {
     let mut config = told.hub_config(data);
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     config.assets = console();
-    config.log = Log::new(|level, line| match level {
-        Level::Info => sentences::note(line),
-        Level::Warning | Level::Error => sentences::warning(line),
-    });
+    config.log = log::of(
+        values.log_format.unwrap_or_default(),
+        values.log_level.unwrap_or_default(),
+    );
+    let log = config.log.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let hub = Hub::bind(config).await?;
         // The one line on standard output: where the console is.
         sentences::data(&format!("{scheme}://{}/", hub.address()));
         if assets::console().is_empty() {
-            sentences::warning(assets::NO_CONSOLE);
+            log.warning(assets::NO_CONSOLE);
         }
         hub.run(interrupted()?).await;
         Ok(ExitCode::SUCCESS)
@@ -70,11 +71,7 @@ impl OwnHub {
     pub(crate) fn start(listen: SocketAddr, data: Option<PathBuf>) -> anyhow::Result<Self> {
         let mut config = HubConfig::new(listen, data_dir(data)?);
         config.assets = console();
-        config.log = Log::new(|level, line| {
-            if level > Level::Info {
-                sentences::warning(line);
-            }
-        });
+        config.log = log::of(LogFormat::Text, LogLevel::Warning);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

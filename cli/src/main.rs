@@ -11,6 +11,7 @@ mod collect;
 mod doctor;
 mod hub;
 mod hub_data;
+mod log;
 mod policy;
 mod record;
 mod recording;

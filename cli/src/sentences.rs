@@ -35,6 +35,11 @@ pub(crate) fn note(text: &str) {
     eprintln!("{} {text}", paint("2", "heaptide:"));
 }
 
+/// One line of a log for programs.
+pub(crate) fn log(line: &str) {
+    eprintln!("{line}");
+}
+
 /// One line that a script may read.
 pub(crate) fn data(text: &str) {
     println!("{text}");

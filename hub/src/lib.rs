@@ -56,7 +56,7 @@ pub use check::{CheckReport, check};
 pub use check_config::check_config;
 pub use config::{HubConfig, Limits, TlsFiles};
 pub use error::HubError;
-pub use log::{Level, Log};
+pub use log::{Level, Log, Record};
 pub use retention::Retention;
 pub use server::{Hub, serve};
 pub use stats::StatsSnapshot;

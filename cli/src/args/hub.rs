@@ -1,7 +1,7 @@
 //! What can be said to `heaptide hub`.
 
 use super::AccessOptions;
-use clap::{Args as ClapArgs, Subcommand};
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use heaptide_hub::Role;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -70,6 +70,27 @@ pub(crate) struct HubSettings {
     /// Delete the oldest of all sessions above this size in all, 20GiB unless it is given; 0 is without limit
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) keep_bytes: Option<u64>,
+    /// How the log on standard error is written, text unless it is given; json is one object a line
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// The least that is written to it, info unless it is given
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    #[default]
+    Info,
+    Warning,
+    Error,
 }
 
 #[derive(Debug, Subcommand)]

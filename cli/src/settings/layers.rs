@@ -1,7 +1,7 @@
 //! Layers of settings, the upper ones before the lower ones.
 
 use super::{KEEP_BYTES, LISTEN, file};
-use crate::args::HubSettings;
+use crate::args::{HubSettings, LogFormat, LogLevel};
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use std::ffi::OsString;
@@ -77,6 +77,8 @@ settings! {
     keep_for "keep-for",
     keep_session_bytes "keep-session-bytes",
     keep_bytes "keep-bytes",
+    log_format "log-format",
+    log_level "log-level",
 }
 
 impl Told {
@@ -92,6 +94,8 @@ impl Told {
             insecure_allow_remote: Some(false),
             require_token: Some(false),
             keep_bytes: Some(KEEP_BYTES),
+            log_format: Some(LogFormat::default()),
+            log_level: Some(LogLevel::default()),
             ..HubSettings::default()
         };
         let layers = [
@@ -302,6 +306,19 @@ impl Shown for bool {
     }
 }
 
+macro_rules! shown_as_said {
+    ($($type:ty),*) => {$(
+        impl Shown for $type {
+            fn shown(&self) -> String {
+                let value = clap::ValueEnum::to_possible_value(self);
+                value.map_or_else(String::new, |value| value.get_name().to_owned())
+            }
+        }
+    )*};
+}
+
+shown_as_said!(LogFormat, LogLevel);
+
 impl Shown for String {
     fn shown(&self) -> String {
         self.clone()
@@ -491,6 +508,8 @@ mod tests {
             ("keep-session-bytes", "1536MiB"),
             ("require-token", "true"),
             ("listen", "[::1]:7070"),
+            ("log-format", "json"),
+            ("log-level", "warning"),
         ] {
             let settings = one(name, &[text.to_owned()]).unwrap();
             let at = NAMES.iter().position(|known| *known == name).unwrap();

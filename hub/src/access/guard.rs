@@ -165,7 +165,10 @@ pub(crate) async fn refuse(hub: &Hub, visitor: &Visitor, refused: Refused) -> Pr
 /// Into the log and the audit log.
 async fn write_down(hub: &Hub, visitor: &Visitor, line: String) {
     let address = visitor.address;
-    hub.config.log.warning(format!("refused {address}: {line}"));
+    hub.config
+        .log
+        .about("peer", address)
+        .warning(format!("refused: {line}"));
     let nobody = Caller {
         name: "nobody".to_owned(),
         role: super::Role::Collector,

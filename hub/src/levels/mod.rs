@@ -48,9 +48,8 @@ pub(crate) fn keep(hub: &Arc<Hub>, runtime: &tokio::runtime::Handle) {
             // One part at a time, so that no session waits for another's past.
             if let Err(error) = seal_next(hub, &session) {
                 hub.stats.levels_failed.add(1);
-                hub.config.log.warning(format!(
-                    "session {}: can't write levels: {error}; its frames are not touched by that",
-                    session.id
+                hub.config.log.about("session", session.id).warning(format!(
+                    "can't write levels: {error}; its frames are not touched by that"
                 ));
             }
             if *hub.closing.borrow() {

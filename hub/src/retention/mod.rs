@@ -118,18 +118,14 @@ fn shorten(hub: &Hub, session: SessionId, base_seqs: &[u64]) {
     });
     if let Err(why) = &written {
         hub.stats.summaries_failed.add(1);
-        log.warning(format!(
-            "session {}: expired frames leave no names behind ({why}); call sites that only they named show as \
-             unknown",
-            session.id
+        log.about("session", session.id).warning(format!(
+            "expired frames leave no names behind ({why}); call sites that only they named show as unknown"
         ));
     }
     let gone = session.expire(base_seqs, written.ok().flatten());
     if let Err(error) = rewrite::remove(&folder, &segments) {
-        log.warning(format!(
-            "session {}: can't delete expired segments: {error}",
-            session.id
-        ));
+        log.about("session", session.id)
+            .warning(format!("can't delete expired segments: {error}"));
     }
     count(hub, &gone);
     // Rows go with the frames that they were made of.
@@ -138,10 +134,8 @@ fn shorten(hub: &Hub, session: SessionId, base_seqs: &[u64]) {
         gone.iter().any(of)
     };
     if let Err(error) = levels::removed(hub, session.id, expired) {
-        log.warning(format!(
-            "session {}: can't delete expired levels: {error}",
-            session.id
-        ));
+        log.about("session", session.id)
+            .warning(format!("can't delete expired levels: {error}"));
     }
     hub.store.save_later(&session);
     hub.fleet.changed();

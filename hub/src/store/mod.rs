@@ -261,13 +261,14 @@ pub(crate) fn find(sessions_dir: &Path, stats: &Stats, log: &Log) -> std::io::Re
                 stats.damaged_places.add(recovered.damaged_places);
                 stats.cut_bytes.add(recovered.cut_bytes);
                 for finding in &recovered.findings {
-                    log.warning(format!("session {id}: {finding}"));
+                    log.about("session", id).warning(finding.to_string());
                 }
                 let session = Session::new(id, recovered.meta, recovered.log);
                 found.sessions.insert(id, Arc::new(session));
             }
             Err(error) => {
-                log.error(format!("session {id} can't be read and is left alone: {error}"));
+                log.about("session", id)
+                    .error(format!("it can't be read and is left alone: {error}"));
                 found.unreadable.insert(id);
             }
         }

@@ -50,7 +50,12 @@ pub async fn start_with(data_dir: &Path, change: impl FnOnce(&mut HubConfig)) ->
     let mut config = HubConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)), data_dir);
     let log = Arc::new(Mutex::new(Vec::new()));
     let lines = Arc::clone(&log);
-    config.log = Log::new(move |level, line| lines.lock().unwrap().push(format!("{level:?}: {line}")));
+    config.log = Log::new(move |record| {
+        lines
+            .lock()
+            .unwrap()
+            .push(format!("{:?}: {record}", record.level))
+    });
     // Tests send one frame at a time, and wait for it.
     config.limits.ack_every = std::time::Duration::ZERO;
     change(&mut config);

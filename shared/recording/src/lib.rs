@@ -20,6 +20,7 @@ pub use grid::columns;
 pub use heaptide_analysis::views::{Metric, Window};
 pub use json::capability as capability_json;
 pub use quantity::bytes as bytes_text;
+pub use quantity::rfc3339;
 pub use read::{Reader, Recording};
 pub use tell::{Kind, TellQuery, Told};
 pub use text::sources as sources_text;

@@ -119,9 +119,20 @@ pub(crate) fn plural(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// `2026-11-27 02:03:04 UTC`, by the proleptic Gregorian calendar (Hinnant, "chrono-Compatible Low-Level Date
-/// Algorithms", civil_from_days).
+/// `2026-11-27 02:03:04 UTC`.
 pub(crate) fn utc(unix_ns: u64) -> String {
+    let (date, time) = date_and_time(unix_ns);
+    format!("{date} {time} UTC")
+}
+
+/// `2026-11-27T02:03:04.005Z` (RFC 3339).
+pub fn rfc3339(unix_ns: u64) -> String {
+    let (date, time) = date_and_time(unix_ns);
+    format!("{date}T{time}.{:03}Z", unix_ns / 1_000_000 % 1_000)
+}
+
+/// By the proleptic Gregorian calendar (Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
+fn date_and_time(unix_ns: u64) -> (String, String) {
     let seconds = unix_ns / 1_000_000_000;
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
@@ -137,11 +148,9 @@ pub(crate) fn utc(unix_ns: u64) -> String {
         shifted_month - 9
     };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
-        of_day / 3_600,
-        of_day / 60 % 60,
-        of_day % 60
+    (
+        format!("{year:04}-{month:02}-{day:02}"),
+        format!("{:02}:{:02}:{:02}", of_day / 3_600, of_day / 60 % 60, of_day % 60),
     )
 }
 

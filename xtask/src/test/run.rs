@@ -12,7 +12,7 @@ use super::counts::Counts;
 use crate::children::Managed;
 use crate::place::Place;
 use crate::progress::shown;
-use crate::setup::{GO_ALL, chromedriver, chromium, duckdb};
+use crate::setup::{GO_ALL, chromedriver, chromium, duckdb, validators};
 
 /// A step that takes longer hangs: its processes are ended, so that the steps after it still run.
 const LIMIT: Duration = Duration::from_secs(25 * 60);
@@ -93,6 +93,7 @@ pub(crate) fn environment(place: &Place, require_all: bool) -> Vec<(String, OsSt
         }
     }
     add("HEAPTIDE_DUCKDB", duckdb(place).into());
+    add("HEAPTIDE_VALIDATORS", validators(place).into());
     add("HEAPTIDE_STRANGERS", place.strangers().into());
     add("HEAPTIDE_DIST_DIR", dist.into());
     add("HEAPTIDE_TEST_OUTPUT", place.test_output().into());
