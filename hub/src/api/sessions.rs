@@ -6,12 +6,13 @@ use crate::hub::Hub;
 use crate::reports;
 use crate::search::{self, Filter, LabelCount};
 use crate::session::Session;
+use crate::session_clock::SessionClock;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use heaptide_policy::Labels;
 use heaptide_protocol::SessionId;
-use heaptide_protocol::control::{PolicyState, Pulse, SessionState, SessionSummary};
+use heaptide_protocol::control::{ClockReading, PolicyState, Pulse, SessionState, SessionSummary};
 use heaptide_protocol::report::{Report, ReportKind, ReportQuery, Window};
 use heaptide_protocol::session::{Capability, PlatformSignature};
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,21 @@ struct SessionBody {
     policy: PolicyState,
     #[schema(value_type = Option<Object>)]
     pulse: Option<Pulse>,
+    clock: ClockBody,
+}
+
+/// How a session's clock relates to the hub's: `hub_unix_ns = session_ns + offset_ns`, within `error_ns`.
+#[derive(Debug, Serialize, ToSchema)]
+struct ClockBody {
+    /// The newest reading. Without one, nothing is known: the collector is older, or has not said yet.
+    #[schema(value_type = Option<Object>)]
+    newest: Option<ClockReading>,
+    /// Kept, of all epochs.
+    readings: usize,
+    /// Made room for newer ones.
+    forgotten: u64,
+    /// Could not be: an absurd error, or a time that is not now.
+    refused: u64,
 }
 
 /// What a report is asked of; all but `kind` can be left out.
@@ -139,7 +155,12 @@ async fn sessions(
     search::refuse_rest(&parameters, "label, text or state").map_err(Problem::bad_request)?;
     let mut found = hub.fleet.summaries();
     found.retain(|summary| filter.matches(summary));
-    Ok(Json(found.into_iter().map(SessionBody::from).collect()))
+    let clock = |session| hub.fleet.get(session).map(|session| session.clock());
+    let bodies = found.into_iter().map(|summary| {
+        let clock = clock(summary.session).unwrap_or_default();
+        SessionBody::of(summary, &clock)
+    });
+    Ok(Json(bodies.collect()))
 }
 
 /// All labels with their values, and how many sessions have them: the most common first.
@@ -183,8 +204,8 @@ async fn report(
     Ok(Json(told.report))
 }
 
-impl From<SessionSummary> for SessionBody {
-    fn from(summary: SessionSummary) -> Self {
+impl SessionBody {
+    fn of(summary: SessionSummary, clock: &SessionClock) -> Self {
         Self {
             session: summary.session.to_string(),
             labels: summary.labels,
@@ -198,6 +219,12 @@ impl From<SessionSummary> for SessionBody {
             capabilities: summary.capabilities,
             policy: summary.policy,
             pulse: summary.pulse,
+            clock: ClockBody {
+                newest: clock.readings().last().copied(),
+                readings: clock.readings().len(),
+                forgotten: clock.forgotten(),
+                refused: clock.refused(),
+            },
         }
     }
 }
