@@ -1,15 +1,18 @@
 //! How a session's clock relates to this hub's, as its collector told it, over the life of the session.
 //!
 //! A reading holds where it was made and gets worse by what clocks may drift, so the newest are kept as they come
-//! and the older ones more and more sparsely. A reading that can't be is refused and counted; the session goes on.
+//! and the older ones farther and farther apart. A reading that can't be is refused and counted; the session goes on.
 
+use heaptide_analysis::clock::{Offset, offset_over};
 use heaptide_protocol::control::ClockReading;
+use heaptide_protocol::report::Window;
+use heaptide_protocol::session::Clock;
 use serde::{Deserialize, Serialize};
 
 /// Readings of one session.
 const KEPT: usize = 128;
-/// When that is full, every other one of the oldest of them goes.
-const THINNED: usize = KEPT / 4 * 3;
+/// Of them, so many stay as they come.
+const NEWEST: usize = KEPT / 4;
 /// One that comes sooner takes the place of the one before.
 const APART_NS: u64 = 1_000_000_000;
 /// So much may be lost of them when the hub is killed.
@@ -70,6 +73,20 @@ impl SessionClock {
         &self.readings
     }
 
+    /// By how much the wall clock of the session's host was ahead of the hub's when the session began.
+    pub(crate) fn host_ahead(&self, start: &Clock) -> Option<Offset> {
+        let at = Window {
+            from_ns: start.session_ns,
+            to_ns: start.session_ns,
+        };
+        let offset = offset_over(&self.readings, at)?;
+        let hub_ns = i128::from(start.session_ns) + i128::from(offset.offset_ns);
+        Some(Offset {
+            offset_ns: i64::try_from(i128::from(start.unix_ns) - hub_ns).ok()?,
+            error_ns: offset.error_ns.saturating_add(start.error_ns),
+        })
+    }
+
     pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten
     }
@@ -116,22 +133,20 @@ impl SessionClock {
         Ok(())
     }
 
-    /// What begins or ends an epoch stays, while there is room for it.
+    /// One makes room: of the older ones the one that leaves the smallest gap. What begins or ends an epoch stays,
+    /// while there is room for it.
     fn thin(&mut self) {
-        let old = std::mem::take(&mut self.readings);
-        let count = old.len();
-        let is_inside = |at: usize| {
-            let epoch = |at: usize| old.get(at).map(|reading| reading.epoch);
-            at > 0 && epoch(at - 1) == epoch(at) && epoch(at + 1) == epoch(at)
-        };
-        let kept = old.iter().enumerate().filter(|(at, _)| {
-            let goes = *at < THINNED && at % 2 == 1 && is_inside(*at);
-            !goes
+        let older = self.readings.len().saturating_sub(NEWEST + 1);
+        let gaps = self.readings.windows(3).take(older).enumerate();
+        let inside = gaps.filter_map(|(at, three)| match three {
+            [before, one, after] if before.epoch == one.epoch && one.epoch == after.epoch => {
+                Some((after.at_ns - before.at_ns, at + 1))
+            }
+            _ => None,
         });
-        self.readings = kept.map(|(_, reading)| *reading).collect();
-        let excess = self.readings.len().saturating_sub(KEPT);
-        self.readings.drain(..excess);
-        self.forgotten += (count - self.readings.len()) as u64;
+        let (_, goes) = inside.min().unwrap_or_default();
+        self.readings.remove(goes);
+        self.forgotten += 1;
     }
 }
 
@@ -219,6 +234,28 @@ mod tests {
     }
 
     #[test]
+    fn the_hosts_wall_clock_is_compared_at_the_sessions_start() {
+        let mut clock = SessionClock::default();
+        let mut start = Clock {
+            kind: heaptide_protocol::session::ClockKind::LinuxMonotonic,
+            session_ns: 90 * SECOND_NS,
+            unix_ns: (90 * SECOND_NS).saturating_add_signed(OFFSET_NS) + 3_000_000,
+            error_ns: 7,
+        };
+        assert_eq!(clock.host_ahead(&start), None);
+        take(&mut clock, reading(0, 100 * SECOND_NS)).unwrap();
+        // Ten seconds of drift before the first reading: a millisecond.
+        let mut expected = Offset {
+            offset_ns: 3_000_000,
+            error_ns: 1_000_000 + 1_000 + 7,
+        };
+        assert_eq!(clock.host_ahead(&start), Some(expected));
+        start.unix_ns -= 8_000_000;
+        expected.offset_ns = -5_000_000;
+        assert_eq!(clock.host_ahead(&start), Some(expected));
+    }
+
+    #[test]
     fn old_readings_thin_out_and_each_epoch_keeps_its_ends() {
         let mut clock = SessionClock::default();
         let total = 10_000_u64;
@@ -237,8 +274,14 @@ mod tests {
             assert!(numbers.contains(&end), "{end} in {numbers:?}");
         }
         let gaps: Vec<u64> = numbers.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(gaps.iter().rev().take(KEPT / 5).all(|gap| *gap == 1), "{gaps:?}");
-        assert!(gaps.iter().all(|gap| *gap <= total / 4), "{gaps:?}");
+        let (newest, older) = (
+            gaps.iter().rev().take(NEWEST - 1),
+            gaps.iter().rev().skip(NEWEST - 1),
+        );
+        assert!(newest.clone().all(|gap| *gap == 1), "{gaps:?}");
+        // At most four times what it would be if all were as far apart.
+        let even = total / (KEPT - NEWEST) as u64;
+        assert!(older.clone().all(|gap| *gap <= 4 * even), "{gaps:?}");
     }
 
     #[test]

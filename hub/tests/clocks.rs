@@ -287,6 +287,9 @@ async fn a_clock_that_steps_begins_an_epoch_and_verdicts_hold_before_and_after_i
     assert_eq!(clock["newest"]["epoch"], 1);
     assert_eq!(clock["newest"]["offset_ns"], told.offset_ns);
     assert_eq!((&clock["readings"], &clock["refused"]), (&2.into(), &0.into()));
+    let words = clock["words"].as_str().unwrap();
+    // The host of these sessions says that it began in 1970.
+    assert!(words.starts_with('-') && words.contains(" s ± "), "{words}");
     let (of_a, of_b) = (a.session, b.session);
     drop((a, b));
     hub.stop().await;

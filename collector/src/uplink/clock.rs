@@ -257,8 +257,8 @@ mod tests {
             Some((1, SECOND_NS))
         );
         assert_eq!(
-            told(&mut clock, 3_000, SECOND_NS + 50, SECOND_NS + 50),
-            Some((1, SECOND_NS + 50))
+            told(&mut clock, 3_000, SECOND_NS + 5, SECOND_NS + 5),
+            Some((1, SECOND_NS + 5))
         );
     }
 

@@ -14,7 +14,7 @@ use heaptide_policy::Labels;
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::{ClockReading, PolicyState, Pulse, SessionState, SessionSummary};
 use heaptide_protocol::report::{Report, ReportKind, ReportQuery, Window};
-use heaptide_protocol::session::{Capability, PlatformSignature};
+use heaptide_protocol::session::{Capability, Clock, PlatformSignature};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
@@ -70,6 +70,11 @@ struct ClockBody {
     /// The newest reading. Without one, nothing is known: the collector is older, or has not said yet.
     #[schema(value_type = Option<Object>)]
     newest: Option<ClockReading>,
+    /// By how much the wall clock of its host was ahead of the hub's when the session began, if it told.
+    host_ahead_ns: Option<i64>,
+    host_ahead_error_ns: Option<u64>,
+    /// The same for a person.
+    words: String,
     /// Kept, of all epochs.
     readings: usize,
     /// Made room for newer ones.
@@ -206,6 +211,7 @@ async fn report(
 
 impl SessionBody {
     fn of(summary: SessionSummary, clock: &SessionClock) -> Self {
+        let clock = ClockBody::of(&summary.signature.clock, clock);
         Self {
             session: summary.session.to_string(),
             labels: summary.labels,
@@ -219,12 +225,40 @@ impl SessionBody {
             capabilities: summary.capabilities,
             policy: summary.policy,
             pulse: summary.pulse,
-            clock: ClockBody {
-                newest: clock.readings().last().copied(),
-                readings: clock.readings().len(),
-                forgotten: clock.forgotten(),
-                refused: clock.refused(),
-            },
+            clock,
         }
+    }
+}
+
+impl ClockBody {
+    fn of(start: &Clock, clock: &SessionClock) -> Self {
+        let ahead = clock.host_ahead(start);
+        let words = match ahead {
+            Some(ahead) => format!(
+                "{}{} ± {}",
+                if ahead.offset_ns < 0 { "-" } else { "+" },
+                short(ahead.offset_ns.unsigned_abs()),
+                short(ahead.error_ns)
+            ),
+            None => "not told".to_owned(),
+        };
+        Self {
+            newest: clock.readings().last().copied(),
+            host_ahead_ns: ahead.map(|ahead| ahead.offset_ns),
+            host_ahead_error_ns: ahead.map(|ahead| ahead.error_ns),
+            words,
+            readings: clock.readings().len(),
+            forgotten: clock.forgotten(),
+            refused: clock.refused(),
+        }
+    }
+}
+
+fn short(ns: u64) -> String {
+    let value = ns as f64;
+    match ns {
+        0..1_000_000 => format!("{:.1} µs", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", value / 1e6),
+        _ => format!("{:.1} s", value / 1e9),
     }
 }

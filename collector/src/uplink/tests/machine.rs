@@ -370,6 +370,7 @@ fn the_hub_is_told_each_reading_of_the_clock_and_a_step_loses_no_frame() {
         "{step_ns}"
     );
     world.last_seq += 3;
+    world.handle(Input::Tick);
     while world.send() {}
     world.sync();
     while !world.to_collector.is_empty() {
