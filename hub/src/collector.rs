@@ -8,8 +8,10 @@ use crate::peer::{self, End, Refusal};
 use crate::session::Session;
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
-use heaptide_protocol::control::{ClockPing, Open, PolicyOutcome, PolicySet, Pulse, RefuseCode, Role};
-use heaptide_protocol::{Envelope, Frame, FrameKind, SessionId};
+use heaptide_protocol::control::{
+    ClockPing, ClockReading, Open, PolicyOutcome, PolicySet, Pulse, RefuseCode, Role,
+};
+use heaptide_protocol::{Envelope, Frame, FrameKind, ProtocolError, SessionId};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -107,7 +109,16 @@ impl Connection<'_> {
     /// Takes a frame; returns what to answer at once.
     async fn take(&mut self, bytes: Bytes) -> Result<Option<Bytes>, Refusal> {
         let arrived_unix_ns = crate::clock::unix_ns();
-        let frame = peer::parse(&bytes, "collector")?;
+        let frame = match Frame::parse(&bytes) {
+            // From a newer one: kinds may be added under one version.
+            Err(ProtocolError::Unknown {
+                what: "frame kind", ..
+            }) => {
+                self.hub.stats.frames_unknown.add(1);
+                return Ok(None);
+            }
+            _ => peer::parse(&bytes, "collector")?,
+        };
         let envelope = frame.envelope;
         match envelope.kind {
             FrameKind::Data => return self.data(envelope, bytes).await,
@@ -121,6 +132,17 @@ impl Connection<'_> {
                 let kept = self.hub.config.limits.pulse_history;
                 let forgot = self.opened(envelope.session)?.session.set_pulse(pulse, kept);
                 self.hub.stats.pulses_forgotten.add(u64::from(forgot));
+            }
+            FrameKind::Clock => {
+                let reading: ClockReading = payload(&frame, "Clock")?;
+                let session = Arc::clone(&self.opened(envelope.session)?.session);
+                match session.take_clock(reading, arrived_unix_ns) {
+                    Ok(true) => self.hub.store.save_later(&session),
+                    Ok(false) => {}
+                    Err(_) => self.hub.stats.clocks_refused.add(1),
+                }
+                // No list of sessions tells it.
+                return Ok(None);
             }
             FrameKind::PolicyOutcome => {
                 self.check_size(&frame)?;

@@ -44,6 +44,7 @@ mod search;
 mod secret;
 mod server;
 mod session;
+mod session_clock;
 mod stats;
 mod store;
 mod tls;

@@ -6,12 +6,13 @@
 
 use crate::policy::Authority;
 use crate::pulses::PulseRing;
+use crate::session_clock::SessionClock;
 use crate::store::index::{Added, LogView, Stretch};
 use crate::store::meta::Meta;
 use bytes::Bytes;
 use heaptide_policy::{Labels, Policy};
 use heaptide_protocol::SessionId;
-use heaptide_protocol::control::{Open, PolicyState, Pulse, SessionState, SessionSummary};
+use heaptide_protocol::control::{ClockReading, Open, PolicyState, Pulse, SessionState, SessionSummary};
 use heaptide_protocol::session::{Capability, PlatformSignature};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,7 @@ struct State {
     policy: Authority,
     pulse: Option<Pulse>,
     pulses: PulseRing,
+    clock: SessionClock,
     log: LogView,
     tail: Tail,
     /// The collector's connection; a newer one takes the place of an older one.
@@ -134,6 +136,7 @@ impl Session {
                 policy: Authority::new(meta.policy, meta.issued_revision, meta.standing),
                 pulse: None,
                 pulses: PulseRing::default(),
+                clock: meta.clock,
                 log,
                 tail: Tail::default(),
                 link: None,
@@ -190,6 +193,7 @@ impl Session {
             standing: state.policy.standing().clone(),
             issued_revision: state.policy.issued_revision(),
             durable_seq: state.log.durable_seq(),
+            clock: state.clock.clone(),
             sealed: state.log.sealed().cloned().collect(),
         }
     }
@@ -285,6 +289,15 @@ impl Session {
             .push(&pulse, crate::clock::unix_ns() / 1_000_000_000, kept);
         state.pulse = Some(pulse);
         forgot
+    }
+
+    /// Whether what is known of its clock should be saved; or why this reading can't be.
+    pub(crate) fn take_clock(&self, reading: ClockReading, arrived_unix_ns: u64) -> Result<bool, String> {
+        self.lock().clock.take(reading, arrived_unix_ns)
+    }
+
+    pub(crate) fn clock(&self) -> SessionClock {
+        self.lock().clock.clone()
     }
 
     /// What alerts look at: state, labels and last pulses.

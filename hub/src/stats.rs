@@ -104,6 +104,10 @@ counters! {
     sessions_imported,
     /// Pulses that made room for newer ones of the same session.
     pulses_forgotten,
+    /// Readings of a session's clock that can't be; the session goes on.
+    clocks_refused,
+    /// Frames of a kind that this hub does not know, from collectors.
+    frames_unknown,
     /// Policies that the fleet's rules came to, for one session each, refused ones included.
     policies_issued,
     /// Revisions of the fleet's policy that were taken back.

@@ -39,6 +39,8 @@ pub struct UplinkConfig {
     pub window_bytes: usize,
     /// The session's clock; by default the one that the sources of this platform use.
     pub session_clock: fn() -> u64,
+    /// For how long that clock has stood still because the machine was suspended.
+    pub suspended: fn() -> u64,
 }
 
 /// Waits and limits of time.
@@ -133,6 +135,7 @@ impl UplinkConfig {
             timing: Timing::default(),
             window_bytes: 4 << 20,
             session_clock: super::clock::session_ns,
+            suspended: super::clock::suspended_ns,
         })
     }
 

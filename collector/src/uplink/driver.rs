@@ -180,6 +180,8 @@ impl Driver {
 
     /// Ends the session as soon as all is durable, however long that takes.
     pub(super) fn finish_at_last(&mut self) {
+        // The session's clock may be that of an earlier boot.
+        self.machine.tell_no_clock();
         let now = self.now();
         self.refresh(now);
         let by = now.at + FOREVER;
@@ -380,6 +382,7 @@ impl Driver {
         Moment {
             at: self.start.elapsed(),
             session_ns: (self.config.session_clock)(),
+            suspended_ns: (self.config.suspended)(),
             unix_ns: unix_ns(),
         }
     }

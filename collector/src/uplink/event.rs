@@ -1,8 +1,8 @@
 //! What the uplink tells the collector.
 
-use super::clock::ClockOffset;
 use super::spool::SpoolNotice;
 use heaptide_policy::Policy;
+use heaptide_protocol::control::ClockReading;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum UplinkEvent {
     /// Obey, or reject, and answer with a `PolicyOutcome`. Only the latest waits to be read.
     PolicySet(Policy),
     /// Only the latest waits to be read.
-    Clock(ClockOffset),
+    Clock(ClockReading),
     /// After a fatal one there are no more attempts.
     Refused {
         message: String,

@@ -22,7 +22,6 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use clock::ClockOffset;
 pub use config::{HubAddress, Timing, UplinkConfig, UplinkError};
 pub use connection::{Action, Connection, Input, Moment};
 pub use driver::{Uplink, UplinkHandle};

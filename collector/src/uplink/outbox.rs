@@ -15,6 +15,8 @@ pub(super) struct Outbox {
     /// The hub's `t1` and when it came.
     pub(super) pong: Option<(u64, u64)>,
     pub(super) ping: bool,
+    /// The newest reading of the clock.
+    pub(super) clock: Option<Vec<u8>>,
     control: VecDeque<Vec<u8>>,
     pulse: Option<Vec<u8>>,
 }
@@ -39,6 +41,7 @@ impl Outbox {
         self.handshake = None;
         self.pong = None;
         self.ping = false;
+        self.clock = None;
         self.pulse.take().is_some()
     }
 
@@ -61,6 +64,7 @@ impl Outbox {
     }
 
     pub(super) fn take_control(&mut self) -> Option<Vec<u8>> {
-        self.control.pop_front().or_else(|| self.pulse.take())
+        let control = self.control.pop_front().or_else(|| self.clock.take());
+        control.or_else(|| self.pulse.take())
     }
 }

@@ -9,6 +9,7 @@ mod backup;
 mod dashboards;
 mod fleet;
 mod links;
+mod overlaps;
 mod policy;
 mod problem;
 mod range;
@@ -71,6 +72,7 @@ fn described() -> (Router<Arc<Hub>>, utoipa::openapi::OpenApi) {
         .merge(tokens::routes())
         .merge(backup::routes())
         .merge(range::routes())
+        .merge(overlaps::routes())
         .split_for_parts()
 }
 

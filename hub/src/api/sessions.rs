@@ -6,14 +6,15 @@ use crate::hub::Hub;
 use crate::reports;
 use crate::search::{self, Filter, LabelCount};
 use crate::session::Session;
+use crate::session_clock::SessionClock;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use heaptide_policy::Labels;
 use heaptide_protocol::SessionId;
-use heaptide_protocol::control::{PolicyState, Pulse, SessionState, SessionSummary};
+use heaptide_protocol::control::{ClockReading, PolicyState, Pulse, SessionState, SessionSummary};
 use heaptide_protocol::report::{Report, ReportKind, ReportQuery, Window};
-use heaptide_protocol::session::{Capability, PlatformSignature};
+use heaptide_protocol::session::{Capability, Clock, PlatformSignature};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
@@ -60,6 +61,26 @@ struct SessionBody {
     policy: PolicyState,
     #[schema(value_type = Option<Object>)]
     pulse: Option<Pulse>,
+    clock: ClockBody,
+}
+
+/// How a session's clock relates to the hub's: `hub_unix_ns = session_ns + offset_ns`, within `error_ns`.
+#[derive(Debug, Serialize, ToSchema)]
+struct ClockBody {
+    /// The newest reading. Without one, nothing is known: the collector is older, or has not said yet.
+    #[schema(value_type = Option<Object>)]
+    newest: Option<ClockReading>,
+    /// By how much the wall clock of its host was ahead of the hub's when the session began, if it told.
+    host_ahead_ns: Option<i64>,
+    host_ahead_error_ns: Option<u64>,
+    /// The same for a person.
+    words: String,
+    /// Kept, of all epochs.
+    readings: usize,
+    /// Made room for newer ones.
+    forgotten: u64,
+    /// Could not be: an absurd error, or a time that is not now.
+    refused: u64,
 }
 
 /// What a report is asked of; all but `kind` can be left out.
@@ -139,7 +160,12 @@ async fn sessions(
     search::refuse_rest(&parameters, "label, text or state").map_err(Problem::bad_request)?;
     let mut found = hub.fleet.summaries();
     found.retain(|summary| filter.matches(summary));
-    Ok(Json(found.into_iter().map(SessionBody::from).collect()))
+    let clock = |session| hub.fleet.get(session).map(|session| session.clock());
+    let bodies = found.into_iter().map(|summary| {
+        let clock = clock(summary.session).unwrap_or_default();
+        SessionBody::of(summary, &clock)
+    });
+    Ok(Json(bodies.collect()))
 }
 
 /// All labels with their values, and how many sessions have them: the most common first.
@@ -183,8 +209,9 @@ async fn report(
     Ok(Json(told.report))
 }
 
-impl From<SessionSummary> for SessionBody {
-    fn from(summary: SessionSummary) -> Self {
+impl SessionBody {
+    fn of(summary: SessionSummary, clock: &SessionClock) -> Self {
+        let clock = ClockBody::of(&summary.signature.clock, clock);
         Self {
             session: summary.session.to_string(),
             labels: summary.labels,
@@ -198,6 +225,40 @@ impl From<SessionSummary> for SessionBody {
             capabilities: summary.capabilities,
             policy: summary.policy,
             pulse: summary.pulse,
+            clock,
         }
+    }
+}
+
+impl ClockBody {
+    fn of(start: &Clock, clock: &SessionClock) -> Self {
+        let ahead = clock.host_ahead(start);
+        let words = match ahead {
+            Some(ahead) => format!(
+                "{}{} ± {}",
+                if ahead.offset_ns < 0 { "-" } else { "+" },
+                short(ahead.offset_ns.unsigned_abs()),
+                short(ahead.error_ns)
+            ),
+            None => "not told".to_owned(),
+        };
+        Self {
+            newest: clock.readings().last().copied(),
+            host_ahead_ns: ahead.map(|ahead| ahead.offset_ns),
+            host_ahead_error_ns: ahead.map(|ahead| ahead.error_ns),
+            words,
+            readings: clock.readings().len(),
+            forgotten: clock.forgotten(),
+            refused: clock.refused(),
+        }
+    }
+}
+
+fn short(ns: u64) -> String {
+    let value = ns as f64;
+    match ns {
+        0..1_000_000 => format!("{:.1} µs", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", value / 1e6),
+        _ => format!("{:.1} s", value / 1e9),
     }
 }

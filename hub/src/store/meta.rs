@@ -4,6 +4,7 @@
 
 use super::index::Segment;
 use crate::policy::Standing;
+use crate::session_clock::SessionClock;
 use heaptide_policy::Labels;
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::{PolicyState, SessionState};
@@ -36,6 +37,9 @@ pub(crate) struct Meta {
     /// The last frame that was durable when this was written: at least so many must be there.
     #[serde(default)]
     pub(crate) durable_seq: u64,
+    /// How its clock relates to the hub's.
+    #[serde(default)]
+    pub(crate) clock: SessionClock,
     /// Segments that won't change any more. One that is missing here is read through at start.
     #[serde(default)]
     pub(crate) sealed: Vec<Segment>,
@@ -79,6 +83,7 @@ impl Meta {
             standing: Standing::default(),
             issued_revision: 0,
             durable_seq: 0,
+            clock: SessionClock::default(),
             sealed: Vec::new(),
         }
     }
@@ -134,6 +139,7 @@ mod tests {
         let mut old = serde_json::to_value(&meta).unwrap();
         old.as_object_mut().unwrap().remove("labels");
         old.as_object_mut().unwrap().remove("standing");
+        old.as_object_mut().unwrap().remove("clock");
         let policy = old["policy"].as_object_mut().unwrap();
         policy.remove("fleet_revision");
         policy.remove("is_overridden");

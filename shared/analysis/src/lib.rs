@@ -3,6 +3,8 @@
 //! The same code runs natively and in the browser and gives the same bytes ([`parity`]): `exp` and its kin
 //! come from the `libm` crate on every target. Sans-I/O; the clock is the session's own.
 
+#[cfg(feature = "reports")]
+pub mod clock;
 mod collections;
 mod estimate;
 mod flame;

@@ -11,8 +11,8 @@ use crate::lifetimes::{Flow, Lifetimes, Selection, StackTally};
 use crate::symbols::Symbols;
 use crate::timeline::{MAX_TICKS, Ticks};
 use crate::views::{
-    Figure, Flame, Headline, Mark, MarkKind, Metric, ProfileQuery, SiteTable, Timeline, TimelineQuery, Trim,
-    Window,
+    Figure, Flame, GcCycle, Headline, Mark, MarkKind, Metric, Pause, ProfileQuery, SiteTable, Timeline,
+    TimelineQuery, Trim, Window,
 };
 use heaptide_protocol::control::{PolicyOutcome, PolicyResult};
 #[cfg(feature = "reports")]
@@ -276,6 +276,16 @@ impl Session {
         self.ticks
             .as_ref()
             .map_or(Window { from_ns: 0, to_ns: 0 }, Ticks::span)
+    }
+
+    /// Times at which the world was stopped in a window; of more than 20,000 the newest.
+    pub fn pauses(&self, window: Window) -> Vec<Pause> {
+        self.collections.pauses_in(window)
+    }
+
+    /// The same of collections.
+    pub fn cycles(&self, window: Window) -> Vec<GcCycle> {
+        self.collections.cycles_in(window)
     }
 
     fn apply_section(&mut self, section: Section) -> Result<(), AnalysisError> {

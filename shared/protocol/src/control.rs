@@ -82,6 +82,21 @@ pub struct ClockPong {
     pub t3_unix_ns: u64,
 }
 
+/// How the hub's wall clock relates to a session's, as its collector measured it at `at_ns` of the session's:
+/// `hub_unix_ns = session_ns + offset_ns`, within `error_ns`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockReading {
+    /// Counts from 0. Between two epochs a clock was set, drifted beyond reason, or stood still in a suspend, so
+    /// readings of one epoch say nothing about another.
+    pub epoch: u64,
+    pub at_ns: u64,
+    pub offset_ns: i64,
+    /// At `at_ns`; before and after, what the clocks may drift comes on top.
+    pub error_ns: u64,
+    /// For how long the machine was suspended since it started; 0 where that is not known.
+    pub suspended_ns: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicySet {
     pub policy: Policy,

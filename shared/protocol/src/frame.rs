@@ -59,6 +59,8 @@ pub enum FrameKind {
     ReportAsk = 20,
     /// Hub to console: the report, or why there is none.
     ReportTold = 21,
+    /// Collector to hub, after each answered ping: how the two clocks relate.
+    Clock = 22,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -351,7 +353,7 @@ impl Envelope {
 }
 
 impl FrameKind {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Hello,
         Self::Welcome,
         Self::Refuse,
@@ -373,6 +375,7 @@ impl FrameKind {
         Self::Notice,
         Self::ReportAsk,
         Self::ReportTold,
+        Self::Clock,
     ];
 
     fn from_wire(got: u8) -> Result<Self, ProtocolError> {

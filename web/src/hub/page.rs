@@ -7,7 +7,7 @@ use crate::canvas::dom::part;
 use leptos::prelude::AnyView;
 use web_sys::Element;
 
-static LISTS: [Listing; 6] = [
+static LISTS: [Listing; 7] = [
     Listing {
         part: "alerts",
         title: "Alerts",
@@ -38,6 +38,20 @@ static LISTS: [Listing; 6] = [
             ("State", "standing", Kind::Words),
             ("At revision", "revision", Kind::Words),
             ("Why", "why", Kind::Words),
+        ],
+        action: None,
+    },
+    Listing {
+        part: "clocks",
+        title: "Clocks",
+        note: "The wall clock of each host against the hub's. What two hosts did closer together than both errors has no order.",
+        path: "/api/v1/sessions?state=live",
+        list: "",
+        columns: &[
+            ("Session", "session", Kind::Words),
+            ("Host", "signature.host_name", Kind::Words),
+            ("Ahead", "clock.words", Kind::Words),
+            ("Epoch", "clock.newest.epoch", Kind::Words),
         ],
         action: None,
     },

@@ -24,6 +24,8 @@ pub struct Moment {
     /// Monotonic, from any origin: for waits.
     pub at: Duration,
     pub session_ns: u64,
+    /// For how long the session's clock has stood still in suspends.
+    pub suspended_ns: u64,
     pub unix_ns: u64,
 }
 
@@ -126,8 +128,10 @@ pub struct Connection {
     /// When the oldest frame in flight became that.
     progress_at: Duration,
     ping_at: Duration,
-    ping_t1_ns: Option<u64>,
+    /// When the ping under way left, and how long the machine had been suspended by then.
+    ping: Option<(u64, u64)>,
     clock: ClockEstimate,
+    tells_clock: bool,
     finish_by: Option<Duration>,
     stats: UplinkStats,
 }
@@ -159,8 +163,9 @@ impl Connection {
             heard_at: Duration::ZERO,
             progress_at: Duration::ZERO,
             ping_at: Duration::ZERO,
-            ping_t1_ns: None,
+            ping: None,
             clock: ClockEstimate::default(),
+            tells_clock: true,
             finish_by: None,
             stats: UplinkStats::default(),
         }
@@ -228,6 +233,11 @@ impl Connection {
         self.open = open;
     }
 
+    /// The session is not of the clock that [`Moment`] reads.
+    pub fn tell_no_clock(&mut self) {
+        self.tells_clock = false;
+    }
+
     /// A control frame for a socket that can take one.
     pub fn poll_send(&mut self, now: Moment) -> Option<Vec<u8>> {
         if let Some(frame) = self.outbox.handshake.take() {
@@ -240,7 +250,7 @@ impl Connection {
             return Some(pong);
         }
         if let Some(ping) = self.outbox.take_ping(now.session_ns) {
-            self.ping_t1_ns = Some(now.session_ns);
+            self.ping = Some((now.session_ns, now.suspended_ns));
             return Some(ping);
         }
         self.outbox.take_control()

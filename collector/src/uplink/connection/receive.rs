@@ -1,10 +1,12 @@
 //! What the hub says, and what follows from it.
 
 use super::{Action, Connection, Moment, State};
+use crate::uplink::clock::{Exchange, Impossible};
 use crate::uplink::event::UplinkEvent;
 use heaptide_protocol::control::{
     Ack, ClockPing, ClockPong, Notice, Open, PolicySet, Refuse, RefuseCode, Welcome,
 };
+use heaptide_protocol::frame::encode_control;
 use heaptide_protocol::{Frame, FrameKind, ProtocolError, VERSION};
 
 impl Connection {
@@ -118,7 +120,7 @@ impl Connection {
         self.sent_seq = durable_seq;
         self.sent_once_seq = self.sent_once_seq.max(durable_seq);
         self.ping_at = now.at;
-        self.ping_t1_ns = None;
+        self.ping = None;
         let (agent, hub_epoch) = self.welcome.take().unwrap_or_default();
         self.deliver(UplinkEvent::Connected {
             agent,
@@ -137,20 +139,31 @@ impl Connection {
     }
 
     fn pong(&mut self, pong: ClockPong, now: Moment) {
-        if self.ping_t1_ns != Some(pong.t1_ns) {
+        let Some((t1_ns, suspended_at_t1_ns)) = self.ping.filter(|(t1_ns, _)| *t1_ns == pong.t1_ns) else {
             self.stats.bad_frames += 1;
             return;
-        }
-        self.ping_t1_ns = None;
+        };
+        self.ping = None;
         if self.in_flight.is_empty() {
             self.backoff.reset();
         }
-        match self
-            .clock
-            .add(pong.t1_ns, pong.t2_unix_ns, pong.t3_unix_ns, now.session_ns)
-        {
-            Some(offset) => self.deliver(UplinkEvent::Clock(offset)),
-            None => self.stats.bad_frames += 1,
+        let learned = self.clock.add(Exchange {
+            t1_ns,
+            t2_unix_ns: pong.t2_unix_ns,
+            t3_unix_ns: pong.t3_unix_ns,
+            t4_ns: now.session_ns,
+            suspended_at_t1_ns,
+            suspended_at_t4_ns: now.suspended_ns,
+        });
+        match learned {
+            Ok(Some(reading)) => {
+                if self.tells_clock {
+                    self.outbox.clock = encode_control(FrameKind::Clock, self.session, &reading).ok();
+                }
+                self.deliver(UplinkEvent::Clock(reading));
+            }
+            Ok(None) => {}
+            Err(Impossible) => self.stats.bad_frames += 1,
         }
     }
 

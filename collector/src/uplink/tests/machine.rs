@@ -2,7 +2,7 @@
 
 use super::world::*;
 use super::*;
-use heaptide_protocol::control::{ClockPing, ClockPong, Notice, Refuse, RefuseCode};
+use heaptide_protocol::control::{ClockPing, ClockPong, ClockReading, Notice, Refuse, RefuseCode};
 use heaptide_protocol::{FrameKind, VERSION};
 use proptest::prelude::*;
 
@@ -324,6 +324,70 @@ fn control_frames_wait_within_bounds() {
     assert_eq!(sent, expected);
 }
 
+/// Lets a ping and its answer pass; the readings that were told to the hub meanwhile.
+fn told_by_a_ping(world: &mut World) -> Vec<ClockReading> {
+    let mut told = Vec::new();
+    world.pass(Duration::from_secs(10));
+    for _ in 0..8 {
+        world.handle(Input::Tick);
+        while let Some(bytes) = world.machine.poll_send(world.now) {
+            let frame = Frame::parse(&bytes).unwrap();
+            match frame.envelope.kind {
+                FrameKind::Clock => told.push(frame.control("clock").unwrap()),
+                FrameKind::ClockPing => {
+                    let ping: ClockPing = frame.control("ping").unwrap();
+                    let unix_ns = world.now.unix_ns;
+                    world.hear(&control(
+                        FrameKind::ClockPong,
+                        &ClockPong {
+                            t1_ns: ping.t1_ns,
+                            t2_unix_ns: unix_ns,
+                            t3_unix_ns: unix_ns,
+                        },
+                    ));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    told
+}
+
+#[test]
+fn the_hub_is_told_each_reading_of_the_clock_and_a_step_loses_no_frame() {
+    let mut world = streaming();
+    while world.send() {}
+    let first = told_by_a_ping(&mut world);
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert_eq!(first[0].epoch, 0);
+    world.now.unix_ns += 5_000_000_000;
+    let second = told_by_a_ping(&mut world);
+    assert_eq!(second.len(), 1, "{second:?}");
+    assert_eq!(second[0].epoch, 1);
+    let step_ns = second[0].offset_ns - first[0].offset_ns;
+    assert!(
+        step_ns.abs_diff(5_000_000_000) <= first[0].error_ns + second[0].error_ns,
+        "{step_ns}"
+    );
+    world.last_seq += 3;
+    world.handle(Input::Tick);
+    while world.send() {}
+    world.sync();
+    while !world.to_collector.is_empty() {
+        world.deliver();
+    }
+    assert_eq!(world.machine.stats().acked_seq, world.last_seq);
+    assert_eq!(world.machine.stats().bad_frames, 0);
+}
+
+#[test]
+fn what_a_dead_collector_left_is_sent_without_a_reading_of_todays_clock() {
+    let mut world = streaming();
+    while world.send() {}
+    world.machine.tell_no_clock();
+    assert_eq!(told_by_a_ping(&mut world), []);
+}
+
 #[test]
 fn the_hub_gets_its_clock_answer_and_we_get_ours() {
     let mut world = streaming();
@@ -331,7 +395,7 @@ fn the_hub_gets_its_clock_answer_and_we_get_ours() {
         world
             .events
             .iter()
-            .any(|event| matches!(event, UplinkEvent::Clock(ClockOffset { error_ns: 1, .. })))
+            .any(|event| matches!(event, UplinkEvent::Clock(ClockReading { error_ns: 0, .. })))
     );
     world.now.unix_ns = 1000;
     world.hear(&control(FrameKind::ClockPing, &ClockPing { t1_ns: 77 }));

@@ -5,6 +5,7 @@ mod machine;
 mod resume;
 mod scripted;
 mod spool;
+mod steps;
 mod tls;
 mod trouble;
 mod world;

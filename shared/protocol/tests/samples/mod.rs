@@ -522,5 +522,19 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
             "notice",
             encode_control(FrameKind::Notice, none, &Notice { message: "hi".into() }),
         ),
+        control(
+            "clock",
+            encode_control(
+                FrameKind::Clock,
+                SESSION,
+                &ClockReading {
+                    epoch: 2,
+                    at_ns: 5_000_000_000,
+                    offset_ns: -1_794_999_999_000_000_000,
+                    error_ns: 16_300,
+                    suspended_ns: 3_600_000_000_000,
+                },
+            ),
+        ),
     ]
 }
