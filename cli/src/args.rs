@@ -57,7 +57,7 @@ pub(crate) enum Command {
     /// heap; 2: it can't.
     Doctor(DoctorOptions),
     /// Keep sessions, fan them out and serve the console
-    Hub(HubOptions),
+    Hub(Box<HubOptions>),
     /// The fleet's policy: rules by label for what is sampled and what that may cost
     Policy(PolicyCommands),
     /// Tell, read and change a hub's alerts

@@ -35,7 +35,13 @@ fn logged(options: &[&str]) -> String {
     socket.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
     let mut log = String::new();
     child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{log}");
@@ -53,11 +59,17 @@ fn each_line_of_json_says_when_how_bad_and_what_about() {
     for record in &records {
         let time = record["time"].as_str().unwrap();
         assert!(time.len() == 24 && time.ends_with('Z'), "{record}");
-        assert!(record["level"].is_string() && record["message"].is_string(), "{record}");
+        assert!(
+            record["level"].is_string() && record["message"].is_string(),
+            "{record}"
+        );
     }
     let refusal = records.iter().find(|record| record["peer"].is_string());
     let refusal = refusal.unwrap_or_else(|| panic!("nobody was refused in {log}"));
-    assert!(refusal["peer"].as_str().unwrap().starts_with("127.0.0.1"), "{refusal}");
+    assert!(
+        refusal["peer"].as_str().unwrap().starts_with("127.0.0.1"),
+        "{refusal}"
+    );
     assert_eq!(refusal["level"], "warning");
 }
 

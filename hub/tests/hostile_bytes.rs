@@ -6,20 +6,23 @@
 //! `HEAPTIDE_SEED` starts elsewhere.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::print_stderr, reason = "how much was taken is worth reading")]
+
+#[path = "hostile_bytes/sys.rs"]
+mod sys;
 
 use heaptide_analysis::{Session, parity};
 use heaptide_policy::{FleetPolicy, Policy};
 use heaptide_protocol::control::{
-    Ack, CaughtUp, ClockPing, ClockPong, Hello, Missed, Notice, Open, PolicyOutcome, PolicyPropose,
-    PolicySet, PolicyState, Pulse, Refuse, Sessions as SessionList, Subscribe, Welcome,
+    Ack, CaughtUp, ClockPing, ClockPong, ClockReading, Hello, Missed, Notice, Open, PolicyOutcome,
+    PolicyPropose, PolicySet, PolicyState, Pulse, Refuse, Sessions as SessionList, Subscribe, Welcome,
 };
 use heaptide_protocol::frame::{HEAD_BYTES, MAX_RAW_BYTES};
 use heaptide_protocol::report::{ReportAsk, ReportKind, ReportQuery, ReportTold, Window};
 use heaptide_protocol::section::Sections;
 use heaptide_protocol::{Frame, FrameKind, checksum, varint};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use sys::Counting;
 
 /// A list of what a session keeps that doubles, or what serde reserves on the word of a length.
 const AT_MOST_ONCE_BYTES: usize = 4 << 20;
@@ -33,7 +36,7 @@ macro_rules! golden {
 }
 
 const FRAMES: &[&[u8]] = golden![
-    "ack" "caught-up" "clock-ping" "clock-pong" "data-zstd" "data" "hello" "missed" "notice" "open" "policy-outcome"
+    "ack" "caught-up" "clock-ping" "clock-pong" "clock" "data-zstd" "data" "hello" "missed" "notice" "open" "policy-outcome"
     "policy-propose" "policy-set" "policy-state" "pulse" "refuse" "sessions" "subscribe" "unsubscribe" "welcome"
 ];
 
@@ -115,6 +118,7 @@ fn read(frame: &Frame<'_>) {
         FrameKind::Ack => control!(Ack),
         FrameKind::ClockPing => control!(ClockPing),
         FrameKind::ClockPong => control!(ClockPong),
+        FrameKind::Clock => control!(ClockReading),
         FrameKind::PolicySet => control!(PolicySet),
         FrameKind::PolicyOutcome => control!(PolicyOutcome),
         FrameKind::Pulse => control!(Pulse),
@@ -168,7 +172,7 @@ fn attack(seeds: &[&[u8]], framed: bool, mut target: impl FnMut(&[u8])) {
             "input {input} of seed {seed}: {taken_bytes} bytes taken for {raw_bytes}: {bytes:02x?}"
         );
     }
-    println!("{inputs} inputs, at most {most_bytes} bytes taken for one");
+    eprintln!("{inputs} inputs, at most {most_bytes} bytes taken for one");
 }
 
 /// In a frame the magic and the version stay.
@@ -218,50 +222,5 @@ impl Random {
 
     fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
-    }
-}
-
-/// The system's allocator, with this thread's bytes counted.
-struct Counting;
-
-thread_local! {
-    static NOW_BYTES: Cell<usize> = const { Cell::new(0) };
-    static PEAK_BYTES: Cell<usize> = const { Cell::new(0) };
-}
-
-impl Counting {
-    fn start() -> usize {
-        let now = NOW_BYTES.get();
-        PEAK_BYTES.set(now);
-        now
-    }
-
-    fn peak_bytes() -> usize {
-        PEAK_BYTES.get()
-    }
-
-    fn took(bytes: usize) {
-        let now = NOW_BYTES.get().wrapping_add(bytes);
-        NOW_BYTES.set(now);
-        PEAK_BYTES.set(PEAK_BYTES.get().max(now));
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-#[allow(unsafe_code, reason = "an allocator is nothing else")]
-// SAFETY: everything is passed on to the system's allocator as it came; the counters are not allocated.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::took(layout.size());
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW_BYTES.set(NOW_BYTES.get().wrapping_sub(layout.size()));
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
     }
 }

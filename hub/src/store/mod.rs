@@ -261,7 +261,7 @@ pub(crate) fn find(sessions_dir: &Path, stats: &Stats, log: &Log) -> std::io::Re
                 stats.damaged_places.add(recovered.damaged_places);
                 stats.cut_bytes.add(recovered.cut_bytes);
                 for finding in &recovered.findings {
-                    log.about("session", id).warning(finding.to_string());
+                    log.about("session", id).warning(finding);
                 }
                 let session = Session::new(id, recovered.meta, recovered.log);
                 found.sessions.insert(id, Arc::new(session));

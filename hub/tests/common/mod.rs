@@ -54,7 +54,7 @@ pub async fn start_with(data_dir: &Path, change: impl FnOnce(&mut HubConfig)) ->
         lines
             .lock()
             .unwrap()
-            .push(format!("{:?}: {record}", record.level))
+            .push(format!("{:?}: {record}", record.level));
     });
     // Tests send one frame at a time, and wait for it.
     config.limits.ack_every = std::time::Duration::ZERO;
