@@ -150,6 +150,7 @@ fn kubernetes_takes_the_manifests() {
             "hub.yaml",
             &["configmap", "persistentvolumeclaim", "deployment", "service"][..],
         ),
+        ("first-token.yaml", &["job"]),
         ("collector.yaml", &["daemonset"]),
     ] {
         let path = deploy("kubernetes").join(name);

@@ -18,9 +18,9 @@ pub enum HubError {
     AddressInUse { address: SocketAddr },
     #[error("can't listen on {address}: {source}; choose another with --listen")]
     Listen { address: SocketAddr, source: io::Error },
-    #[error("another hub uses the data folder {path}: stop it, or choose another with --data-dir")]
+    #[error("another hub uses the data folder {path}: stop it, or choose another with --data")]
     DataDirInUse { path: PathBuf },
-    #[error("can't use the data folder {path}: {source}; choose another with --data-dir")]
+    #[error("can't use the data folder {path}: {source}; choose another with --data")]
     DataDir { path: PathBuf, source: io::Error },
     #[error("can't write a backup to {path}: {source}")]
     Backup { path: PathBuf, source: io::Error },

@@ -24,6 +24,8 @@ const NAME_CHARS: usize = 128;
 
 pub(crate) struct Tls {
     files: TlsFiles,
+    /// What the files were like when they were first read.
+    opened: Stamps,
     current: RwLock<Arc<ServerConfig>>,
 }
 
@@ -38,9 +40,12 @@ impl fmt::Debug for Tls {
 
 impl Tls {
     pub(crate) fn open(files: TlsFiles) -> Result<Self, HubError> {
+        // Before they are read: what changes meanwhile is then seen as a change.
+        let opened = stamps(&files);
         let current = read(&files).map_err(|why| HubError::Tls { why })?;
         Ok(Self {
             files,
+            opened,
             current: RwLock::new(current),
         })
     }
@@ -64,19 +69,6 @@ impl Tls {
         Ok((stream, certificate))
     }
 
-    /// From inside a thread that may block.
-    fn stamps(&self) -> Stamps {
-        let files = [
-            Some(&self.files.cert),
-            Some(&self.files.key),
-            self.files.client_ca.as_ref(),
-        ];
-        files.map(|file| {
-            let meta = std::fs::metadata(file?).ok()?;
-            Some((meta.modified().ok()?, meta.len()))
-        })
-    }
-
     fn reload(&self) -> Result<(), String> {
         let new = read(&self.files)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
@@ -84,21 +76,31 @@ impl Tls {
     }
 }
 
+/// Blocks.
+fn stamps(files: &TlsFiles) -> Stamps {
+    let files = [Some(&files.cert), Some(&files.key), files.client_ca.as_ref()];
+    files.map(|file| {
+        let meta = std::fs::metadata(file?).ok()?;
+        Some((meta.modified().ok()?, meta.len()))
+    })
+}
+
 /// Looks at the files for as long as it is polled.
 pub(crate) async fn follow_files(hub: Arc<Hub>) {
-    let mut known: Option<Stamps> = None;
+    let Some(mut known) = hub.tls.as_ref().map(|tls| tls.opened) else {
+        return;
+    };
     loop {
         let for_files = Arc::clone(&hub);
         let looked = tokio::task::spawn_blocking(move || {
             let tls = for_files.tls.as_ref()?;
-            let stamps = tls.stamps();
-            let changed = known.is_some_and(|known| known != stamps);
-            Some((stamps, changed.then(|| tls.reload())))
+            let stamps = stamps(&tls.files);
+            Some((stamps, (known != stamps).then(|| tls.reload())))
         });
         let Ok(Some((stamps, reloaded))) = looked.await else {
             return;
         };
-        known = Some(stamps);
+        known = stamps;
         match reloaded {
             None => {}
             Some(Ok(())) => hub.config.log.info("the TLS certificate was read again"),

@@ -47,7 +47,7 @@ async fn a_hub_that_cannot_start_says_why_and_what_to_do() {
             config("[::]:0".parse().unwrap(), &other),
             "without access control",
         ),
-        (in_a_file, "choose another with --data-dir"),
+        (in_a_file, "choose another with --data"),
     ];
     for (config, sentence) in cases {
         let error = serve(config, async {}).await.unwrap_err();

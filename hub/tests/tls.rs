@@ -213,9 +213,12 @@ async fn a_renewed_certificate_is_used_and_a_broken_one_is_not() {
     );
     assert!(by_old.connect(at).await.is_ok());
     std::fs::write(&cert, "no certificate").unwrap();
-    while !hub.logged().contains("the TLS certificate stays the one before") {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    patient(async {
+        while !hub.logged().contains("the TLS certificate stays the one before") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
     assert!(by_old.connect(at).await.is_ok());
     assert!(by_new.connect(at).await.is_err());
     new.sign(folder.path(), "hub", "hub");
