@@ -40,16 +40,7 @@ pub(crate) fn measure(quick: bool, recordings: &mut Recordings, report: &mut Rep
         mean_bytes = bytes as f64 / messages.len() as f64;
         let hub = Hub::start()?;
         let mut socket = connect(&hub)?;
-        let open = Open {
-            signature: start.signature.clone(),
-            labels: start.labels.clone(),
-            capabilities: start.capabilities.clone(),
-            policy: Policy::default(),
-            rate_write_granted: false,
-            first_seq: 1,
-        };
-        socket.send(Message::binary(encode_control(FrameKind::Open, session, &open)?))?;
-        wait_for_ack(&mut socket, 0)?;
+        open_session(&mut socket, session, &start)?;
         let cpu_before = process_cpu_ns(hub.process.pid())?;
         let since = Instant::now();
         let mut durable = 0;
@@ -123,7 +114,25 @@ fn events_of(recorded: &[Recorded]) -> Result<Vec<usize>> {
     recorded.iter().map(of).collect()
 }
 
-fn connect(hub: &Hub) -> Result<WebSocket<TcpStream>> {
+pub(crate) fn open_session(
+    socket: &mut WebSocket<TcpStream>,
+    session: SessionId,
+    start: &SessionStart,
+) -> Result<()> {
+    let open = Open {
+        signature: start.signature.clone(),
+        labels: start.labels.clone(),
+        capabilities: start.capabilities.clone(),
+        policy: Policy::default(),
+        rate_write_granted: false,
+        first_seq: 1,
+    };
+    socket.send(Message::binary(encode_control(FrameKind::Open, session, &open)?))?;
+    wait_for_ack(socket, 0)?;
+    Ok(())
+}
+
+pub(crate) fn connect(hub: &Hub) -> Result<WebSocket<TcpStream>> {
     let request = format!("ws://{}/ws/collector", hub.address).into_client_request()?;
     let stream = TcpStream::connect(hub.address)?;
     stream.set_nodelay(true)?;
@@ -145,7 +154,7 @@ fn connect(hub: &Hub) -> Result<WebSocket<TcpStream>> {
 }
 
 /// Waits until everything up to `seq` is durable; returns up to where it is.
-fn wait_for_ack(socket: &mut WebSocket<TcpStream>, seq: u64) -> Result<u64> {
+pub(crate) fn wait_for_ack(socket: &mut WebSocket<TcpStream>, seq: u64) -> Result<u64> {
     loop {
         let Message::Binary(message) = socket.read()? else {
             continue;

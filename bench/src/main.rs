@@ -20,6 +20,7 @@ mod hub;
 mod load;
 mod memory;
 mod process;
+mod range;
 mod record;
 mod report;
 mod stats;
@@ -46,6 +47,8 @@ enum Name {
     Hub,
     /// A hub with a thousand collectors and two hundred browsers
     Load,
+    /// How soon any range of a day is there
+    Range,
     /// Time that a census of 100,000 goroutines takes
     Census,
     /// What a collector holds in memory, with many stacks
@@ -106,6 +109,7 @@ fn measure(name: Name, quick: bool, recordings: &mut Recordings, report: &mut Re
         Name::Decode => decode::measure(quick, recordings, report),
         Name::Hub => hub::measure(quick, recordings, report),
         Name::Load => load::measure(quick, recordings, report),
+        Name::Range => range::measure(quick, recordings, report),
         Name::Census => census::measure(quick, report),
         Name::Memory => memory::measure(quick, report),
         Name::Exact => exact::measure(quick, report),

@@ -120,7 +120,8 @@ fn still_missing(place: &Place, wanted: Wanted) -> Vec<String> {
 
 /// How many steps will be shown.
 fn count(items: &[Item]) -> usize {
-    let own = |item: &&Item| item.packages().is_empty() || matches!(item, Item::Stranger(_) | Item::Validators);
+    let own =
+        |item: &&Item| item.packages().is_empty() || matches!(item, Item::Stranger(_) | Item::Validators);
     let own = items.iter().filter(own).count();
     let pip = usize::from(items.iter().any(needs_pip) && !has_pip());
     own + pip + usize::from(!packages_of(items).is_empty())
