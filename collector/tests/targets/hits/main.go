@@ -72,7 +72,17 @@ func (s *sink) deep(n, depth int) int {
 // settle makes every P notice that the rate is 0. Since Go 1.24 a P samples its
 // next allocation after each change of the rate, and one that it samples between
 // our first count and the attachment would be counted here and not be seen there.
+//
+// On a busy machine one P may run all goroutines of a round, before another P has
+// a thread; several rounds with sleep in between make that unlikely.
 func settle() {
+	for round := 0; round < 8; round++ {
+		settleOnce()
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+func settleOnce() {
 	var arrived atomic.Int32
 	var done sync.WaitGroup
 	all := int32(runtime.GOMAXPROCS(0))
