@@ -9,6 +9,10 @@ use web_sys::Element;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Words,
+    /// Words of a program, as `no_data`.
+    State,
+    /// Its id, shortened, and the way to it.
+    Session,
     /// Nanoseconds since 1970.
     Moment,
 }
@@ -81,7 +85,7 @@ fn table(what: &Listing, answer: Result<Json, Failure>) -> String {
     for row in rows {
         out += "<tr>";
         for (_, key, kind) in what.columns {
-            out += &format!("<td class=\"wrap\">{}</td>", escape(&told(&row, key, *kind)));
+            out += &format!("<td class=\"wrap\">{}</td>", told(&row, key, *kind));
         }
         out += "<td>";
         if let Some((label, method, path, key)) = what.action {
@@ -104,9 +108,16 @@ fn note(words: &str) -> String {
     )
 }
 
+/// As markup.
 fn told(row: &Json, key: &str, kind: Kind) -> String {
+    let text = escape(&row.text(key));
     match kind {
-        Kind::Words => row.text(key),
+        Kind::Words => text,
+        Kind::State => text.replace('_', " "),
+        Kind::Session => {
+            let short: String = text.chars().take(8).collect();
+            format!("<a class=\"mono\" href=\"/s/{text}\" title=\"{text}\">{short}</a>")
+        }
         Kind::Moment => match row.number(key) {
             Some(ns) if ns > 0.0 => moment(ns / 1e6),
             _ => "–".to_owned(),

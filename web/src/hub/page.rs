@@ -15,10 +15,10 @@ static LISTS: [Listing; 7] = [
         path: "/api/v1/alerts",
         list: "alerts",
         columns: &[
-            ("State", "state", Kind::Words),
+            ("State", "state", Kind::State),
             ("Rule", "rule", Kind::Words),
             ("Service", "service", Kind::Words),
-            ("Session", "session", Kind::Words),
+            ("Session", "session", Kind::Session),
             ("Since", "since_unix_ns", Kind::Moment),
             ("Value", "value_words", Kind::Words),
             ("Threshold", "threshold_words", Kind::Words),
@@ -33,9 +33,9 @@ static LISTS: [Listing; 7] = [
         path: "/api/v1/policy/rollout",
         list: "sessions",
         columns: &[
-            ("Session", "session", Kind::Words),
+            ("Session", "session", Kind::Session),
             ("Service", "labels.service", Kind::Words),
-            ("State", "standing", Kind::Words),
+            ("State", "standing", Kind::State),
             ("At revision", "revision", Kind::Words),
             ("Why", "why", Kind::Words),
         ],
@@ -48,7 +48,7 @@ static LISTS: [Listing; 7] = [
         path: "/api/v1/sessions?state=live",
         list: "",
         columns: &[
-            ("Session", "session", Kind::Words),
+            ("Session", "session", Kind::Session),
             ("Host", "signature.host_name", Kind::Words),
             ("Ahead", "clock.words", Kind::Words),
             ("Epoch", "clock.newest.epoch", Kind::Words),
@@ -78,7 +78,7 @@ static LISTS: [Listing; 7] = [
         list: "",
         columns: &[
             ("Made by", "author", Kind::Words),
-            ("Session", "session", Kind::Words),
+            ("Session", "session", Kind::Session),
             ("Kind", "kind", Kind::Words),
             ("Ends", "expires_unix_ns", Kind::Moment),
             ("Opened", "opened", Kind::Words),
@@ -132,8 +132,8 @@ const EDITOR: &str = "<section class=\"panel\" data-testid=\"fleet-policy\"><div
 const RULES: &str = "<section class=\"panel\" data-testid=\"alert-rules\"><div class=\"panel-head\">\
     <h2 class=\"panel-title\">Alert rules</h2><span class=\"muted\">revision <span data-part=\"rules-revision\"></span>\
     </span></div><div class=\"panel-body\"><div class=\"field\"><textarea class=\"input mono\" rows=\"10\" spellcheck=\"false\" \
-    aria-label=\"The rules, as JSON\" data-part=\"rules\"></textarea><button class=\"btn btn-primary\" type=\"button\" \
-    data-act=\"rules\">Apply</button><p class=\"field-hint\" role=\"status\" data-part=\"rules-said\"></p>\
+    aria-label=\"The rules, as JSON\" data-part=\"rules\"></textarea><div class=\"row\"><button class=\"btn btn-primary\" type=\"button\" \
+    data-act=\"rules\">Apply</button></div><p class=\"field-hint\" role=\"status\" data-part=\"rules-said\"></p>\
     <p class=\"field-hint\">A rule: <code>{\"name\": \"leak\", \"labels\": {\"service\": \"shop\"}, \"figure\": {\"name\": \
     \"live_slope\"}, \"when\": \"above\", \"threshold\": 1048576, \"for_seconds\": 60}</code></p></div></div></section>";
 
