@@ -168,9 +168,10 @@ fn dictionary() -> Dictionary {
     }
 }
 
-/// Waits until nothing is added to the levels any more; returns how many parts there are.
+/// Waits until nothing is added to the levels any more; returns how many parts there are. One part of 64 MiB of frames
+/// can take many seconds.
 fn until_sealed(address: SocketAddr) -> Result<u64> {
-    const CALM: Duration = Duration::from_secs(6);
+    const CALM: Duration = Duration::from_secs(60);
     let mut parts = 0;
     let mut since = Instant::now();
     while since.elapsed() < CALM {

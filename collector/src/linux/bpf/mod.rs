@@ -2,10 +2,9 @@
 //!
 //! ```no_run
 //! # use heaptide_collector::linux::bpf::*;
-//! # fn main() -> Result<(), BpfError> {
-//! # let (object, spec): (Vec<u8>, TargetSpec) = unimplemented!();
-//! let mut session = BpfSession::load(&object, &BpfOptions::default())?;
-//! session.attach(&spec)?;
+//! # fn watch(object: &[u8], spec: &TargetSpec) -> Result<(), BpfError> {
+//! let mut session = BpfSession::load(object, &BpfOptions::default())?;
+//! session.attach(spec)?;
 //! session.attach_mappings()?;
 //! // On each tick, and when `session.as_fd()` says that the ring fills:
 //! session.poll(100_000, |bytes| match decode(bytes) {
