@@ -48,6 +48,8 @@ impl Hits {
             .env("GOMAXPROCS", "2")
             // The runtime's own cycles only: those that the program asks for.
             .env("GOGC", "off")
+            // See `settle` in its source.
+            .env("GODEBUG", "asyncpreemptoff=1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

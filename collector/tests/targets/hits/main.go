@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -73,16 +74,13 @@ func (s *sink) deep(n, depth int) int {
 // next allocation after each change of the rate, and one that it samples between
 // our first count and the attachment would be counted here and not be seen there.
 //
-// On a busy machine one P may run all goroutines of a round, before another P has
-// a thread; several rounds with sleep in between make that unlikely.
+// Each goroutine spins until all have arrived. With GODEBUG=asyncpreemptoff=1,
+// which whoever starts this has to set, a loop without a call is never taken off
+// its P, so that each of them runs on a P of its own.
 func settle() {
-	for round := 0; round < 8; round++ {
-		settleOnce()
-		time.Sleep(2 * time.Millisecond)
+	if !strings.Contains(os.Getenv("GODEBUG"), "asyncpreemptoff=1") {
+		panic("start me with GODEBUG=asyncpreemptoff=1: without it the counts may be off by one for each P")
 	}
-}
-
-func settleOnce() {
 	var arrived atomic.Int32
 	var done sync.WaitGroup
 	all := int32(runtime.GOMAXPROCS(0))
@@ -92,7 +90,7 @@ func settleOnce() {
 		go func(i int) {
 			defer done.Done()
 			arrived.Add(1)
-			for arrived.Load() < all { // so that they are on different Ps
+			for arrived.Load() < all {
 			}
 			for n := 0; n < 100; n++ {
 				kept[i] = make([]byte, 1024+n)
