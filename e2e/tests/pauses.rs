@@ -7,7 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
 use heaptide_e2e::process::Process;
-use heaptide_e2e::{Build, Go, Hub, Sites, heaptide, machine};
+use heaptide_e2e::{Build, Go, Hub, Sites, machine};
+use std::process::Command;
 
 /// Go's `stwReason` (src/runtime/proc.go).
 const MARK_TERMINATION: u32 = 1;
@@ -31,14 +32,15 @@ fn pauses_agree_with_gctrace() {
             return;
         };
         let hub = Hub::start(&binary);
-        let mut command = hub.collector("run");
+        // With a standard error of its own: Go writes a line of the trace in pieces, and what `heaptide run` says
+        // may come between them.
+        let mut command = Command::new(&program);
         command
-            .arg("--")
-            .arg(&program)
             .args("-windows 4 -window-bytes 500000000 -gc -workers 4".split_whitespace())
             .env("GODEBUG", "gctrace=1");
         let mut sites = Sites::started(Process::start(&mut command));
-        let session = heaptide::session_of(&sites.process);
+        let watcher = hub.attach("", sites.pid);
+        let session = watcher.session;
         sites.go();
         let end = sites.end();
         let finished = sites.finish();
