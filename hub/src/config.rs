@@ -108,6 +108,8 @@ pub struct Limits {
     pub tls_look: Duration,
     /// Between two looks at what has expired.
     pub retention_interval: Duration,
+    /// Frames of the segment that is being written without levels, before those get them too.
+    pub newest_bytes: u64,
     /// Between two looks for something to make levels of.
     pub level_interval: Duration,
     /// Between two looks at what alerts stand at.
@@ -184,6 +186,7 @@ impl Default for Limits {
             remembered_addresses: 4096,
             tls_look: Duration::from_secs(10),
             retention_interval: Duration::from_secs(10),
+            newest_bytes: 512 << 10,
             level_interval: Duration::from_secs(2),
             alert_interval: Duration::from_secs(1),
             alert_read_interval: Duration::from_secs(15),

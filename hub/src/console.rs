@@ -7,23 +7,24 @@
 
 use crate::access::{self, Caller, Identity, Visitor};
 use crate::hub::Hub;
+use crate::levels::{Past, Told};
 use crate::peer::{self, End, Refusal};
 use crate::policy::OverriddenBy;
 use crate::reports;
 use crate::session::{Cursor, Next, Session};
-use crate::store::index::Stretch;
+use crate::store::index;
 use crate::store::replay::{self, Chunk, Item};
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use heaptide_protocol::control::{
-    CaughtUp, ClockPing, Missed, MissedReason, PolicyPropose, PolicyState, Role, Subscribe,
+    CaughtUp, ClockPing, Missed, MissedReason, Overview, PolicyPropose, PolicyState, Role, Stretch, Subscribe,
 };
 use heaptide_protocol::frame::encode_control;
 use heaptide_protocol::report::{ReportAsk, ReportTold};
 use heaptide_protocol::{Frame, FrameKind, SessionId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -40,6 +41,10 @@ enum Command {
         session: Arc<Session>,
         after_seq: u64,
     },
+    Overview {
+        session: Arc<Session>,
+        ask: Overview,
+    },
     Unsubscribe(SessionId),
     Answer(Bytes),
     Pong {
@@ -52,6 +57,9 @@ enum Command {
 
 struct Subscription {
     session: Arc<Session>,
+    /// Of an overview, what is still to be told before the rest, which comes as it is.
+    past: Option<Past>,
+    told: VecDeque<Told>,
     cursor: Cursor,
     /// Up to here it is a replay, which may be slow; behind it, live.
     replay_until: u64,
@@ -161,6 +169,11 @@ impl Questions {
                 hub.fleet
                     .get(id)
                     .map_or_else(unknown, |session| Command::Subscribe { session, after_seq })
+            }
+            FrameKind::Overview => {
+                let ask: Overview = payload(&frame, "Overview")?;
+                let found = hub.fleet.get(id);
+                found.map_or_else(unknown, |session| Command::Overview { session, ask })
             }
             FrameKind::Unsubscribe => Command::Unsubscribe(id),
             FrameKind::PolicyPropose => {
@@ -306,12 +319,26 @@ impl Sender<'_> {
                 }
                 Ok(())
             }
-            Command::Subscribe { session, after_seq } => self.subscribe(session, after_seq).await,
+            Command::Subscribe { session, after_seq } => self.subscribe(session, after_seq, None).await,
+            Command::Overview { session, ask } => {
+                let (hub, of) = (Arc::clone(self.hub), Arc::clone(&session));
+                let planned = tokio::task::spawn_blocking(move || Past::plan(&hub, &of, &ask)).await;
+                let begin = peer::control(FrameKind::Stretch, session.id, &Stretch::BEGIN);
+                self.send(begin).await?;
+                // Without a plan each frame comes.
+                let past = planned.ok().and_then(Result::ok);
+                self.subscribe(session, 0, past).await
+            }
             Command::Nothing => Ok(()),
         }
     }
 
-    async fn subscribe(&mut self, session: Arc<Session>, after_seq: u64) -> Result<(), Broken> {
+    async fn subscribe(
+        &mut self,
+        session: Arc<Session>,
+        after_seq: u64,
+        past: Option<Past>,
+    ) -> Result<(), Broken> {
         let id = session.id;
         let limit = self.hub.config.limits.subscriptions_per_connection;
         if !self.subscriptions.contains_key(&id) && self.subscriptions.len() >= limit {
@@ -320,6 +347,8 @@ impl Sender<'_> {
         }
         session.watch(self.watcher, Arc::clone(&self.wake));
         let subscription = Subscription {
+            past,
+            told: VecDeque::new(),
             cursor: session.cursor_after(after_seq),
             replay_until: session.durable_seq(),
             session,
@@ -359,6 +388,9 @@ impl Sender<'_> {
 
     async fn step(&mut self, subscription: &mut Subscription) -> Result<bool, Broken> {
         let session = Arc::clone(&subscription.session);
+        if subscription.past.is_some() {
+            return self.step_past(subscription).await;
+        }
         self.skip_if_slow(subscription).await?;
         match session.next(subscription.cursor) {
             Next::CaughtUp { last_seq } => {
@@ -381,22 +413,73 @@ impl Sender<'_> {
             }
             Next::Read(stretch) => {
                 let chunk = self.read(&session, stretch, subscription.cursor).await;
-                for item in chunk.items {
-                    match item {
-                        Item::Frame(frame) => self.send_data(frame).await?,
-                        Item::Missed(missed) => {
-                            let count = missed.to_seq - missed.from_seq + 1;
-                            let counter = match missed.reason {
-                                MissedReason::Expired => &self.hub.stats.frames_missed_expired,
-                                _ => &self.hub.stats.frames_missed_damaged,
-                            };
-                            counter.add(count);
-                            self.send(peer::control(FrameKind::Missed, session.id, &missed))
-                                .await?;
-                        }
-                    }
-                }
+                self.send_items(session.id, chunk.items).await?;
                 subscription.cursor = chunk.cursor;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn send_items(&mut self, session: SessionId, items: Vec<Item>) -> Result<(), Broken> {
+        for item in items {
+            match item {
+                Item::Frame(frame) => self.send_data(frame).await?,
+                Item::Missed(missed) => {
+                    let count = missed.to_seq - missed.from_seq + 1;
+                    let counter = match missed.reason {
+                        MissedReason::Expired => &self.hub.stats.frames_missed_expired,
+                        _ => &self.hub.stats.frames_missed_damaged,
+                    };
+                    counter.add(count);
+                    self.send(peer::control(FrameKind::Missed, session, &missed))
+                        .await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with the past of an overview.
+    async fn step_past(&mut self, subscription: &mut Subscription) -> Result<bool, Broken> {
+        let session = Arc::clone(&subscription.session);
+        let cursor = subscription.cursor;
+        match subscription.told.pop_front() {
+            Some(Told::Steps { stretch, frames }) => {
+                self.send(peer::control(FrameKind::Stretch, session.id, &stretch))
+                    .await?;
+                self.hub.stats.frames_told_in_steps.add(stretch.to_seq - cursor.next_seq + 1);
+                for frame in frames {
+                    self.send_data(frame).await?;
+                }
+                subscription.cursor = session.cursor_after(stretch.to_seq);
+            }
+            Some(Told::Each { to_seq }) if cursor.next_seq <= to_seq => {
+                let chunk = match session.with_log(|log| log.stretch(cursor)) {
+                    Some(stretch) => self.read(&session, stretch, cursor).await,
+                    None => Chunk { items: Vec::new(), cursor },
+                };
+                let is_stuck = chunk.cursor == cursor;
+                let items = chunk.items.into_iter().filter(|item| item.first_seq() <= to_seq);
+                self.send_items(session.id, items.collect()).await?;
+                if is_stuck || chunk.cursor.next_seq > to_seq {
+                    // What has expired meanwhile is told as missed by what follows.
+                    subscription.cursor = session.cursor_after(to_seq);
+                } else {
+                    subscription.cursor = chunk.cursor;
+                    subscription.told.push_front(Told::Each { to_seq });
+                }
+            }
+            Some(Told::Each { .. }) => {}
+            None => {
+                let Some(mut past) = subscription.past.take() else {
+                    return Ok(true);
+                };
+                let (hub, next_seq) = (Arc::clone(self.hub), cursor.next_seq);
+                let read = move || past.next(&hub, &session, next_seq).map(|told| (past, told));
+                // At its end the rest comes as it is.
+                if let Ok(Some((past, told))) = tokio::task::spawn_blocking(read).await {
+                    (subscription.past, subscription.told) = (Some(past), told.into());
+                }
             }
         }
         Ok(true)
@@ -427,7 +510,7 @@ impl Sender<'_> {
         Ok(())
     }
 
-    async fn read(&self, session: &Arc<Session>, stretch: Stretch, cursor: Cursor) -> Chunk {
+    async fn read(&self, session: &Arc<Session>, stretch: index::Stretch, cursor: Cursor) -> Chunk {
         let folder = self.hub.store.folder(session.id);
         let id = session.id;
         let last_seq = stretch.last_seq;

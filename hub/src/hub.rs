@@ -6,6 +6,7 @@ use crate::catalog::Catalog;
 use crate::config::HubConfig;
 use crate::fleet::Fleet;
 use crate::fleet_policy::Policies;
+use crate::levels::Newest;
 use crate::links::Links;
 use crate::reports::Reports;
 use crate::retention::Pins;
@@ -34,6 +35,7 @@ pub(crate) struct Hub {
     /// Files on their way in or out.
     pub(crate) transfers: Arc<Semaphore>,
     pub(crate) pins: Pins,
+    pub(crate) newest: Newest,
     /// One backup at a time.
     pub(crate) backup_turn: Arc<Semaphore>,
     /// The start time: another one tells peers that the hub was restarted.

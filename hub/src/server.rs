@@ -89,6 +89,7 @@ impl Hub {
             alerts,
             transfers: Arc::new(Semaphore::new(config.limits.transfers)),
             pins: Pins::default(),
+            newest: levels::Newest::default(),
             backup_turn: Arc::new(Semaphore::new(1)),
             stats,
             store,

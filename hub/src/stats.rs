@@ -58,6 +58,8 @@ counters! {
     commit_failures,
     /// Data frames to consoles.
     frames_sent,
+    /// Frames that consoles were told in steps instead.
+    frames_told_in_steps,
     /// Of those.
     bytes_sent,
     /// Data frames that a console did not get because it read too slowly.
@@ -80,6 +82,8 @@ counters! {
     backups,
     /// Stretches of sessions of which levels were made, with their rows and the size of their files.
     level_parts,
+    /// Stretches of segments still being written of which levels were made, which the former take the place of.
+    newest_level_parts,
     /// Rows in them.
     level_rows,
     /// Bytes of them.

@@ -14,8 +14,9 @@ mod sys;
 use heaptide_analysis::{Session, parity};
 use heaptide_policy::{FleetPolicy, Policy};
 use heaptide_protocol::control::{
-    Ack, CaughtUp, ClockPing, ClockPong, ClockReading, Hello, Missed, Notice, Open, PolicyOutcome,
-    PolicyPropose, PolicySet, PolicyState, Pulse, Refuse, Sessions as SessionList, Subscribe, Welcome,
+    Ack, CaughtUp, ClockPing, ClockPong, ClockReading, Hello, Missed, Notice, Open, Overview,
+    PolicyOutcome, PolicyPropose, PolicySet, PolicyState, Pulse, Refuse, Sessions as SessionList, Stretch,
+    Subscribe, Welcome,
 };
 use heaptide_protocol::frame::{HEAD_BYTES, MAX_RAW_BYTES};
 use heaptide_protocol::report::{ReportAsk, ReportKind, ReportQuery, ReportTold, Window};
@@ -123,6 +124,8 @@ fn read(frame: &Frame<'_>) {
         FrameKind::PolicyOutcome => control!(PolicyOutcome),
         FrameKind::Pulse => control!(Pulse),
         FrameKind::Subscribe | FrameKind::Unsubscribe => control!(Subscribe),
+        FrameKind::Overview => control!(Overview),
+        FrameKind::Stretch => control!(Stretch),
         FrameKind::Sessions => control!(SessionList),
         FrameKind::Missed => control!(Missed),
         FrameKind::PolicyPropose => control!(PolicyPropose),

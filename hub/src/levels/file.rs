@@ -1,6 +1,6 @@
-//! The Parquet files of a level: one of call sites, one of gauges. `docs/store.md` describes the columns.
+//! The Parquet files of a level: one of call sites, one of heap tags, one of gauges. `docs/store.md` describes the columns.
 
-use heaptide_analysis::levels::{Amount, GaugeRow, LEVEL_NAMES, LEVELS_NS, SiteRow};
+use heaptide_analysis::levels::{Amount, GaugeRow, LEVEL_NAMES, LEVELS_NS, SiteRow, TagRow};
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
@@ -16,6 +16,8 @@ use std::sync::Arc;
 /// Rows held in memory before they are written; a reader skips whole groups by their times.
 const GROUP_ROWS: usize = 32 << 10;
 
+/// What there is a file of.
+pub(super) const KINDS: [&str; 3] = ["sites", "tags", "gauges"];
 const AMOUNTS: [&str; 3] = ["allocated", "freed", "live"];
 
 /// `sites-1min-<first sequence number>.parquet`.
@@ -24,15 +26,28 @@ pub(super) fn name(what: &str, level: usize, from_seq: u64) -> String {
 }
 
 pub(super) fn site_schema() -> String {
-    let mut text = "message sites {
+    schema(
+        "sites",
+        "REQUIRED INT64 stack_trace_hash (INTEGER(64, false));
+         REQUIRED BYTE_ARRAY function (UTF8);
+         REQUIRED BYTE_ARRAY stack (UTF8);
+         REQUIRED BYTE_ARRAY heap_tag (UTF8);",
+    )
+}
+
+pub(super) fn tag_schema() -> String {
+    schema("tags", "REQUIRED BYTE_ARRAY heap_tag (UTF8);")
+}
+
+/// Times, what is counted, and how much of it.
+fn schema(what: &str, of: &str) -> String {
+    let mut text = format!(
+        "message {what} {{
         REQUIRED INT64 tick_start_ns (INTEGER(64, false));
         REQUIRED INT64 tick_ns (INTEGER(64, false));
         REQUIRED INT64 unix_ns (INTEGER(64, false));
-        REQUIRED INT64 stack_trace_hash (INTEGER(64, false));
-        REQUIRED BYTE_ARRAY function (UTF8);
-        REQUIRED BYTE_ARRAY stack (UTF8);
-        REQUIRED BYTE_ARRAY heap_tag (UTF8);"
-        .to_owned();
+        {of}"
+    );
     for amount in AMOUNTS {
         text += &format!(
             "REQUIRED INT64 {amount}_samples;
@@ -56,10 +71,11 @@ pub(super) const GAUGE_SCHEMA: &str = "message gauges {
     REQUIRED INT64 last_value (INTEGER(64, false));
 }";
 
-/// The two files of one level, under temporary names until they are complete.
+/// The files of one level, under temporary names until they are complete.
 pub(super) struct LevelWriter {
     level: usize,
     sites: Table<SiteRow>,
+    tags: Table<TagRow>,
     gauges: Table<GaugeRow>,
     texts: HashMap<*const u8, ByteArray>,
 }
@@ -84,10 +100,13 @@ impl<R> Table<R> {
         })
     }
 
-    /// Durable under its name when this returns; the folder is synced by the caller. Rows and bytes.
-    fn finish(self) -> io::Result<(u64, u64)> {
+    /// Under its name when this returns, and durable if that is asked for; the folder is synced by the caller.
+    /// Rows and bytes.
+    fn finish(self, durable: bool) -> io::Result<(u64, u64)> {
         let file = self.writer.into_inner().map_err(io::Error::other)?;
-        file.sync_all()?;
+        if durable {
+            file.sync_all()?;
+        }
         let bytes = file.metadata()?.len();
         std::fs::rename(temporary(&self.path), &self.path)?;
         Ok((self.written, bytes))
@@ -110,6 +129,7 @@ impl LevelWriter {
         Ok(Self {
             level,
             sites: Table::create(folder.join(name("sites", level, from_seq)), &site_schema())?,
+            tags: Table::create(folder.join(name("tags", level, from_seq)), &tag_schema())?,
             gauges: Table::create(folder.join(name("gauges", level, from_seq)), GAUGE_SCHEMA)?,
             texts: HashMap::new(),
         })
@@ -123,6 +143,14 @@ impl LevelWriter {
         Ok(())
     }
 
+    pub(super) fn tag(&mut self, row: TagRow) -> io::Result<()> {
+        self.tags.rows.push(row);
+        if self.tags.rows.len() >= GROUP_ROWS {
+            self.write_tags().map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn gauge(&mut self, row: GaugeRow) -> io::Result<()> {
         self.gauges.rows.push(row);
         if self.gauges.rows.len() >= GROUP_ROWS {
@@ -131,14 +159,19 @@ impl LevelWriter {
         Ok(())
     }
 
-    /// Rows and bytes of both.
-    pub(super) fn finish(mut self) -> io::Result<(u64, u64)> {
+    /// Rows and bytes of all.
+    pub(super) fn finish(mut self, durable: bool) -> io::Result<(u64, u64)> {
         self.write_sites()
+            .and_then(|()| self.write_tags())
             .and_then(|()| self.write_gauges())
             .map_err(io::Error::other)?;
-        let (sites, site_bytes) = self.sites.finish()?;
-        let (gauges, gauge_bytes) = self.gauges.finish()?;
-        Ok((sites + gauges, site_bytes + gauge_bytes))
+        let of_each = [
+            self.sites.finish(durable)?,
+            self.tags.finish(durable)?,
+            self.gauges.finish(durable)?,
+        ];
+        let sum = |(all_rows, all_bytes), (rows, bytes)| (all_rows + rows, all_bytes + bytes);
+        Ok(of_each.into_iter().fold((0, 0), sum))
     }
 
     fn write_sites(&mut self) -> Result<()> {
@@ -156,11 +189,9 @@ impl LevelWriter {
         let functions: Vec<ByteArray> = rows.iter().map(|row| shared(&row.text.function)).collect();
         let stacks: Vec<ByteArray> = rows.iter().map(|row| shared(&row.text.stack)).collect();
         let tags: Vec<ByteArray> = rows.iter().map(|row| shared(&row.heap_tag)).collect();
-        let width_ns = LEVELS_NS[self.level] as i64;
         let mut group = self.sites.writer.next_row_group()?;
-        longs(&mut group, rows.iter().map(|row| row.tick_start_ns as i64))?;
-        longs(&mut group, rows.iter().map(|_| width_ns))?;
-        longs(&mut group, rows.iter().map(|row| row.unix_ns as i64))?;
+        let times = rows.iter().map(|row| (row.tick_start_ns, row.unix_ns));
+        write_times(&mut group, self.level, times)?;
         longs(
             &mut group,
             rows.iter().map(|row| row.text.stack_trace_hash as i64),
@@ -168,20 +199,24 @@ impl LevelWriter {
         for texts in [functions, stacks, tags] {
             column::<ByteArrayType>(&mut group, &texts)?;
         }
-        let of: [fn(&SiteRow) -> &Amount; 3] = [|row| &row.allocated, |row| &row.freed, |row| &row.live];
-        for of in of {
-            longs(&mut group, rows.iter().map(|row| of(row).samples))?;
-            let values: [fn(&Amount) -> f64; 4] = [
-                |amount| amount.bytes,
-                |amount| amount.bytes_variance,
-                |amount| amount.objects,
-                |amount| amount.objects_variance,
-            ];
-            for value in values {
-                let all: Vec<f64> = rows.iter().map(|row| value(of(row))).collect();
-                column::<DoubleType>(&mut group, &all)?;
-            }
+        let of = |row: &SiteRow| [row.allocated, row.freed, row.live];
+        write_amounts(&mut group, &rows.iter().map(of).collect::<Vec<_>>())?;
+        group.close().map(drop)
+    }
+
+    fn write_tags(&mut self) -> Result<()> {
+        let rows = std::mem::take(&mut self.tags.rows);
+        if rows.is_empty() {
+            return Ok(());
         }
+        self.tags.written += rows.len() as u64;
+        let mut group = self.tags.writer.next_row_group()?;
+        let times = rows.iter().map(|row| (row.tick_start_ns, row.unix_ns));
+        write_times(&mut group, self.level, times)?;
+        let names: Vec<ByteArray> = rows.iter().map(|row| (&*row.heap_tag).into()).collect();
+        column::<ByteArrayType>(&mut group, &names)?;
+        let of = |row: &TagRow| [row.allocated, row.freed, row.live];
+        write_amounts(&mut group, &rows.iter().map(of).collect::<Vec<_>>())?;
         group.close().map(drop)
     }
 
@@ -191,11 +226,9 @@ impl LevelWriter {
             return Ok(());
         }
         self.gauges.written += rows.len() as u64;
-        let width_ns = LEVELS_NS[self.level] as i64;
         let mut group = self.gauges.writer.next_row_group()?;
-        longs(&mut group, rows.iter().map(|row| row.tick_start_ns as i64))?;
-        longs(&mut group, rows.iter().map(|_| width_ns))?;
-        longs(&mut group, rows.iter().map(|row| row.unix_ns as i64))?;
+        let times = rows.iter().map(|row| (row.tick_start_ns, row.unix_ns));
+        write_times(&mut group, self.level, times)?;
         let numbers: Vec<i32> = rows.iter().map(|row| i32::from(row.gauge.0)).collect();
         column::<Int32Type>(&mut group, &numbers)?;
         let names: Vec<ByteArray> = rows.iter().map(|row| row.gauge.label().into()).collect();
@@ -205,6 +238,36 @@ impl LevelWriter {
         longs(&mut group, rows.iter().map(|row| row.last as i64))?;
         group.close().map(drop)
     }
+}
+
+/// The first three columns, from begins of ticks on the session's clock and since 1970.
+fn write_times(
+    group: &mut SerializedRowGroupWriter<'_, File>,
+    level: usize,
+    times: impl Iterator<Item = (u64, u64)> + Clone,
+) -> Result<()> {
+    let width_ns = LEVELS_NS[level] as i64;
+    longs(group, times.clone().map(|(start_ns, _)| start_ns as i64))?;
+    longs(group, times.clone().map(|_| width_ns))?;
+    longs(group, times.map(|(_, unix_ns)| unix_ns as i64))
+}
+
+/// The columns of [`AMOUNTS`].
+fn write_amounts(group: &mut SerializedRowGroupWriter<'_, File>, rows: &[[Amount; 3]]) -> Result<()> {
+    let values: [fn(&Amount) -> f64; 4] = [
+        |amount| amount.bytes,
+        |amount| amount.bytes_variance,
+        |amount| amount.objects,
+        |amount| amount.objects_variance,
+    ];
+    for of in 0..AMOUNTS.len() {
+        longs(group, rows.iter().map(|row| row[of].samples))?;
+        for value in values {
+            let all: Vec<f64> = rows.iter().map(|row| value(&row[of])).collect();
+            column::<DoubleType>(group, &all)?;
+        }
+    }
+    Ok(())
 }
 
 fn longs(group: &mut SerializedRowGroupWriter<'_, File>, values: impl Iterator<Item = i64>) -> Result<()> {

@@ -2,14 +2,21 @@
 //! other engines read.
 //!
 //! One thread makes them, beside the ingest path and one session at a time, of segments that are not written any
-//! more. A part is complete when the catalogue names it; a file that it does not name is made again.
+//! more. A part is complete when the catalogue names it; a file that it does not name is made again. The segment that is
+//! being written has levels too, which last as long as it stays open.
 
+mod cover;
 mod file;
+mod newest;
 mod part;
+mod past;
 mod range;
 mod read;
+mod steps;
 
+pub(crate) use newest::Newest;
 pub(crate) use part::{Part, parts, parts_bytes, removed};
+pub(crate) use past::{Past, Told};
 pub(crate) use range::{Range, RangeQuery, answer};
 
 use crate::hub::Hub;
@@ -17,13 +24,16 @@ use crate::session::Session;
 use crate::store::index::{Segment, Summary as Mark};
 use crate::store::{create_private, replay, rewrite};
 use file::LevelWriter;
-use heaptide_analysis::levels::{GaugeRow, LEVELS_NS, LevelBuilder, LevelSink, SiteRow};
+use heaptide_analysis::levels::{GaugeRow, LEVELS_NS, LevelBuilder, LevelSink, SiteRow, TagRow};
+use heaptide_analysis::steps::StepBuilder;
 use heaptide_analysis::summary::Summary;
 use heaptide_protocol::Frame;
 use heaptide_protocol::control::SessionState;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use steps::StepWriter;
 
 /// Of a session's folder.
 pub(crate) const FOLDER: &str = "levels";
@@ -37,7 +47,8 @@ pub(crate) fn keep(hub: &Arc<Hub>, runtime: &tokio::runtime::Handle) {
     // On Linux this is about the calling thread. Without it, levels compete; nothing breaks.
     let _ = rustix::process::setpriority_process(None, NICE);
     for session in hub.fleet.all() {
-        if let Err(error) = part::forget_if_missing(hub, session.id) {
+        let ready = part::forget_if_missing(hub, session.id).and_then(|()| newest::clear(hub, session.id));
+        if let Err(error) = ready {
             hub.config
                 .log
                 .warning(format!("session {}: can't look for levels: {error}", session.id));
@@ -46,7 +57,7 @@ pub(crate) fn keep(hub: &Arc<Hub>, runtime: &tokio::runtime::Handle) {
     while !*hub.closing.borrow() {
         for session in hub.fleet.all() {
             // One part at a time, so that no session waits for another's past.
-            if let Err(error) = seal_next(hub, &session) {
+            if let Err(error) = seal_next(hub, &session).and_then(|()| seal_newest(hub, &session)) {
                 hub.stats.levels_failed.add(1);
                 hub.config.log.about("session", session.id).warning(format!(
                     "can't write levels: {error}; its frames are not touched by that"
@@ -77,44 +88,16 @@ fn seal_next(hub: &Hub, session: &Arc<Session>) -> io::Result<()> {
         .iter()
         .find(|segment| segment.last_seq > sealed_to && segment.summary.is_none());
     let Some(next) = next else { return Ok(()) };
-    let session_folder = hub.store.folder(session.id);
-    let folder = session_folder.join(FOLDER);
-    create_private(&folder)?;
-    let from_seq = next.base_seq.max(sealed_to + 1);
-    let mut builder = LevelBuilder::default();
-    let mut state = Summary::default();
-    warm_up(&session_folder, session, from_seq, &mut builder, &mut state)?;
-
-    let mut sink = Sink::create(&folder, from_seq)?;
-    let (mut begun, mut first_ns, mut last_ns) = (false, u64::MAX, 0);
-    replay::each(&session_folder, session.id, next, from_seq, &mut |bytes| {
-        let Ok(frame) = Frame::parse(bytes) else { return };
-        state.apply(&frame);
-        first_ns = first_ns.min(frame.envelope.first_ns);
-        last_ns = last_ns.max(frame.envelope.last_ns);
-        if !begun {
-            builder.begin(frame.envelope.first_ns);
-            begun = true;
-        }
-        builder.apply(&frame, &mut sink);
-    })?;
-    builder.finish(&mut sink);
-    let (rows, bytes) = sink.finish()?;
-    hub.stats.level_samples_left_out.add(builder.left_out);
-    let kept_state = save_state(&folder, session, state, next.last_seq)?;
+    let seqs = next.base_seq.max(sealed_to + 1)..=next.last_seq;
+    let folder = folder(hub, session.id);
+    let (part, kept_state) = make(hub, session, seqs, &folder, true)?;
     crate::store::meta::sync_folder(&folder)?;
     if session.is_removed() {
         return Ok(());
     }
-    let part = Part {
-        from_seq,
-        to_seq: next.last_seq,
-        first_ns,
-        last_ns,
-        rows,
-        bytes,
-    };
     part::add(hub, session.id, &part)?;
+    hub.newest
+        .forget(hub, session.id, &|newest| newest.from_seq <= part.to_seq);
     // Only now does nobody need the state before.
     remove_states(&folder, kept_state.as_deref())?;
     hub.stats.level_rows.add(part.rows.iter().sum());
@@ -123,9 +106,81 @@ fn seal_next(hub: &Hub, session: &Arc<Session>) -> io::Result<()> {
     Ok(())
 }
 
+/// The next stretch of the segment that is being written, if it is long enough.
+fn seal_newest(hub: &Hub, session: &Arc<Session>) -> io::Result<()> {
+    if session.state() == SessionState::Ended {
+        return Ok(());
+    }
+    let Some((from_seq, to_seq)) = newest::due(hub, session)? else {
+        return Ok(());
+    };
+    let folder = newest::newest_folder(hub, session.id);
+    let (part, kept_state) = make(hub, session, from_seq..=to_seq, &folder, false)?;
+    remove_states(&folder, kept_state.as_deref())?;
+    hub.newest.add(session.id, part);
+    hub.stats.newest_level_parts.add(1);
+    Ok(())
+}
+
+/// Files of frames of one segment in a folder, and the name of the state behind them.
+fn make(
+    hub: &Hub,
+    session: &Arc<Session>,
+    seqs: RangeInclusive<u64>,
+    folder: &Path,
+    durable: bool,
+) -> io::Result<(Part, Option<String>)> {
+    create_private(folder)?;
+    let (from_seq, to_seq) = (*seqs.start(), *seqs.end());
+    let mut builder = LevelBuilder::default();
+    let mut state = Summary::default();
+    warm_up(hub, session, from_seq, &mut builder, &mut state)?;
+
+    let mut sink = Sink::create(folder, from_seq)?;
+    let mut step_writer = StepWriter::create(folder, from_seq)?;
+    let mut step_builder = StepBuilder::new(session.id);
+    let step_sink = &mut |width: usize, frames: Vec<Vec<u8>>| step_writer.step(width, &frames);
+    let (mut begun, mut first_ns, mut last_ns) = (false, u64::MAX, 0);
+    let session_folder = hub.store.folder(session.id);
+    replay::between(&session_folder, session, seqs, &mut |frame| {
+        state.apply(frame);
+        first_ns = first_ns.min(frame.envelope.first_ns);
+        last_ns = last_ns.max(frame.envelope.last_ns);
+        if !begun {
+            builder.begin(frame.envelope.first_ns);
+            begun = true;
+        }
+        builder.apply(frame, &mut sink);
+        step_builder.apply(frame, step_sink);
+    })?;
+    builder.finish(&mut sink);
+    step_builder.finish(step_sink);
+    let (rows, bytes) = sink.finish(durable)?;
+    let mut step_bytes = step_writer.finish(durable)?;
+    if let Some(why) = step_builder.failed {
+        hub.config
+            .log
+            .about("session", session.id)
+            .warning(format!("no steps for frames {from_seq} to {to_seq}: {why}; they are sent as they are"));
+        step_bytes.clear();
+    }
+    hub.stats.level_samples_left_out.add(builder.left_out);
+    let kept_state = save_state(folder, session, state, to_seq)?;
+    let part = Part {
+        from_seq,
+        to_seq,
+        first_ns,
+        last_ns,
+        rows,
+        bytes: bytes + step_bytes.iter().sum::<u64>(),
+        step_bytes,
+    };
+    Ok((part, kept_state))
+}
+
 /// Brings the state up to before `from_seq`: from what was kept of the stretch before, or from the beginning.
 fn warm_up(
-    session_folder: &Path,
+    hub: &Hub,
     session: &Session,
     from_seq: u64,
     builder: &mut LevelBuilder,
@@ -139,13 +194,15 @@ fn warm_up(
             state.apply(&frame);
         }
     };
-    let folder = session_folder.join(FOLDER);
-    let mut kept = states(&folder)?;
-    kept.retain(|segment| segment.last_seq + 1 == from_seq);
-    if let Some(segment) = kept.first() {
-        let first = segment.summary.map_or(1, |summary| summary.from_seq);
-        return replay::each(&folder, session.id, segment, first, &mut take);
+    for folder in [newest::newest_folder(hub, session.id), folder(hub, session.id)] {
+        let mut kept = states(&folder)?;
+        kept.retain(|segment| segment.last_seq + 1 == from_seq);
+        if let Some(segment) = kept.first() {
+            let first = segment.summary.map_or(1, |summary| summary.from_seq);
+            return replay::each(&folder, session.id, segment, first, &mut take);
+        }
     }
+    let session_folder = hub.store.folder(session.id);
     let before: Vec<Segment> = session.with_log(|log| {
         log.segments()
             .filter(|segment| segment.base_seq < from_seq)
@@ -156,7 +213,7 @@ fn warm_up(
         let first = segment
             .summary
             .map_or(segment.base_seq, |summary| summary.from_seq);
-        replay::each(session_folder, session.id, &segment, first, &mut take)?;
+        replay::each(&session_folder, session.id, &segment, first, &mut take)?;
     }
     Ok(())
 }
@@ -222,14 +279,14 @@ impl Sink {
     }
 
     /// Rows of each level, and bytes of all.
-    fn finish(self) -> io::Result<(Vec<u64>, u64)> {
+    fn finish(self, durable: bool) -> io::Result<(Vec<u64>, u64)> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         let mut rows = Vec::new();
         let mut bytes = 0;
         for writer in self.writers {
-            let (of_level, size) = writer.finish()?;
+            let (of_level, size) = writer.finish(durable)?;
             rows.push(of_level);
             bytes += size;
         }
@@ -240,6 +297,10 @@ impl Sink {
 impl LevelSink for Sink {
     fn site(&mut self, level: usize, row: SiteRow) {
         self.write(level, |writer| writer.site(row));
+    }
+
+    fn tag(&mut self, level: usize, row: TagRow) {
+        self.write(level, |writer| writer.tag(row));
     }
 
     fn gauge(&mut self, level: usize, row: GaugeRow) {

@@ -1,13 +1,15 @@
 //! What the catalogue knows of levels: which stretches of a session have them, over which time.
 
-use super::{file, folder};
+use super::{file, folder, steps};
 use crate::catalog::{CatalogError, Entry};
 use crate::hub::Hub;
 use heaptide_analysis::levels::LEVELS_NS;
+use heaptide_analysis::steps::STEPS_NS;
 use heaptide_protocol::SessionId;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 
 /// Frames of which every level is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +22,25 @@ pub(crate) struct Part {
     /// Of each level.
     pub(crate) rows: Vec<u64>,
     pub(crate) bytes: u64,
+    /// Of each width of steps; empty if it has none.
+    #[serde(default)]
+    pub(crate) step_bytes: Vec<u64>,
+}
+
+impl Part {
+    /// Deletes its files; those that are gone already are fine.
+    pub(super) fn delete(&self, folder: &Path) -> io::Result<()> {
+        let of_level = |level| file::KINDS.map(|what| file::name(what, level, self.from_seq));
+        let levels = (0..LEVELS_NS.len()).flat_map(of_level);
+        let steps = (0..STEPS_NS.len()).map(|width| steps::name(width, self.from_seq));
+        for name in levels.chain(steps) {
+            match std::fs::remove_file(folder.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Entry for Part {
@@ -60,7 +81,11 @@ pub(super) fn add(hub: &Hub, session: SessionId, part: &Part) -> io::Result<()> 
 /// on the one before.
 pub(super) fn forget_if_missing(hub: &Hub, session: SessionId) -> io::Result<()> {
     let folder = folder(hub, session);
-    let is_there = |part: &Part| folder.join(file::name("sites", 0, part.from_seq)).exists();
+    // An earlier version made no tags.
+    let is_there = |part: &Part| {
+        let exists = |what| folder.join(file::name(what, 0, part.from_seq)).exists();
+        exists("sites") && exists("tags")
+    };
     if !parts(hub, session)?.iter().all(is_there) {
         removed(hub, session, |_| true)?;
     }
@@ -69,6 +94,7 @@ pub(super) fn forget_if_missing(hub: &Hub, session: SessionId) -> io::Result<()>
 
 /// Takes out parts of which nothing is stored any more, and their files. `wanted` tells what goes.
 pub(crate) fn removed(hub: &Hub, session: SessionId, wanted: impl Fn(&Part) -> bool) -> io::Result<u64> {
+    hub.newest.forget(hub, session, &wanted);
     let gone: Vec<Part> = parts(hub, session)?
         .into_iter()
         .filter(|part| wanted(part))
@@ -85,14 +111,7 @@ pub(crate) fn removed(hub: &Hub, session: SessionId, wanted: impl Fn(&Part) -> b
     hub.catalog.change_now(change).map_err(failed)?;
     let folder = folder(hub, session);
     for part in &gone {
-        for level in 0..LEVELS_NS.len() {
-            for what in ["sites", "gauges"] {
-                match std::fs::remove_file(folder.join(file::name(what, level, part.from_seq))) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
-            }
-        }
+        part.delete(&folder)?;
     }
     Ok(gone.iter().map(|part| part.bytes).sum())
 }

@@ -1,20 +1,22 @@
 //! Answers for a range of session time: as many points as a viewer's pixels need, from the coarsest level that has
-//! them, whatever the range's length. What has no levels yet is read from the frames.
+//! them, whatever the range's length. Points come from the rows of heap tags; sums of call sites from few rows of the
+//! widest ticks that fit. What has no levels yet is read from the frames.
 
-use super::read::{self, Estimate, GaugeLine, SiteLine};
-use super::{file, folder, parts, warm_up};
+use super::cover::{Piece, cover};
+use super::read::{self, Estimate, GaugeLine, SiteLine, TagLine};
+use super::{Part, file, newest, warm_up};
 use crate::hub::Hub;
 use crate::session::Session;
-use crate::store::index::Segment;
 use crate::store::replay;
-use heaptide_analysis::levels::{Amount, GaugeRow, LEVEL_NAMES, LEVELS_NS, LevelBuilder, LevelSink, SiteRow};
+use heaptide_analysis::levels::{
+    Amount, GaugeRow, LEVEL_NAMES, LEVELS_NS, LevelBuilder, LevelSink, SiteRow, TagRow,
+};
 use heaptide_analysis::summary::Summary;
-use heaptide_protocol::Frame;
 use heaptide_protocol::gauges::Gauge;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use utoipa::ToSchema;
 
 /// Go's own profile: the same objects told by another source, so never added to the rest.
@@ -89,7 +91,8 @@ pub(crate) struct RangeSite {
 /// Sums of one source: the probes, or Go's own profile.
 #[derive(Debug, Default)]
 struct Source {
-    live: Estimate,
+    /// By heap tag.
+    live: BTreeMap<String, Estimate>,
     points: Vec<(Estimate, Estimate, Option<Estimate>)>,
     live_before: Estimate,
     told: bool,
@@ -107,45 +110,16 @@ struct Gathered {
 
 /// Reads files and, for the newest, frames. Blocks.
 pub(crate) fn answer(hub: &Hub, session: &Session, query: &RangeQuery) -> io::Result<Range> {
-    let level = level_for(query);
-    let width_ns = LEVELS_NS[level];
-    let from_ns = query.from_ns - query.from_ns % width_ns;
-    let ticks = query.to_ns.saturating_sub(from_ns).div_ceil(width_ns).max(1);
-    let each = ticks.div_ceil(query.points.max(1) as u64);
-    let step_ns = width_ns * each;
-    let count = usize::try_from(ticks.div_ceil(each))
-        .unwrap_or(usize::MAX)
-        .min(query.points.max(1));
-    let source = || Source {
-        points: vec![Default::default(); count],
-        ..Source::default()
-    };
-    let mut gathered = Gathered {
-        from_ns,
-        to_ns: query.to_ns,
-        step_ns,
-        sources: [source(), source()],
-        sites: HashMap::new(),
-        gauges: query
-            .gauges
-            .iter()
-            .map(|gauge| (*gauge, BTreeMap::new()))
-            .collect(),
-        level,
-    };
-    let parts = parts(hub, session.id)?;
-    let folder = folder(hub, session.id);
-    // What is live in a part says its own first tick, so earlier parts are not needed.
-    for part in parts
-        .iter()
-        .filter(|part| part.first_ns < query.to_ns && part.last_ns >= from_ns)
-    {
-        gathered.begin();
-        gathered.part(&folder, part.from_seq)?;
+    loop {
+        let parts = newest::all(hub, session.id)?;
+        let mut gathered = Gathered::new(query);
+        gathered.parts(&parts)?;
+        gathered.rest(hub, session, parts.last().map_or(0, |(_, part)| part.to_seq))?;
+        // A part that another took the place of meanwhile may have been read in half.
+        if newest::all(hub, session.id)?.starts_with(&parts) {
+            return Ok(gathered.finish(query));
+        }
     }
-    let sealed_to = parts.last().map_or(0, |part| part.to_seq);
-    gathered.rest(hub, session, sealed_to)?;
-    Ok(gathered.finish(query))
 }
 
 /// The coarsest that has enough ticks; the finest if none has.
@@ -156,79 +130,146 @@ fn level_for(query: &RangeQuery) -> usize {
 }
 
 impl Gathered {
+    fn new(query: &RangeQuery) -> Self {
+        let level = level_for(query);
+        let width_ns = LEVELS_NS[level];
+        let from_ns = query.from_ns - query.from_ns % width_ns;
+        let ticks = query.to_ns.saturating_sub(from_ns).div_ceil(width_ns).max(1);
+        let each = ticks.div_ceil(query.points.max(1) as u64);
+        let count = usize::try_from(ticks.div_ceil(each))
+            .unwrap_or(usize::MAX)
+            .min(query.points.max(1));
+        let source = || Source {
+            points: vec![Default::default(); count],
+            ..Source::default()
+        };
+        let gauges = query.gauges.iter().map(|gauge| (*gauge, BTreeMap::new()));
+        Self {
+            from_ns,
+            to_ns: query.to_ns,
+            step_ns: width_ns * each,
+            sources: [source(), source()],
+            sites: HashMap::new(),
+            gauges: gauges.collect(),
+            level,
+        }
+    }
+
     /// A stretch of rows that stands by itself.
     fn begin(&mut self) {
         for source in &mut self.sources {
-            source.live = Estimate::default();
+            source.live.clear();
         }
         for site in self.sites.values_mut() {
             site.live = Figures::default();
         }
     }
 
-    /// Files that have just expired have nothing to say.
-    fn part(&mut self, folder: &Path, from_seq: u64) -> io::Result<()> {
-        let (level, to_ns) = (self.level, self.to_ns);
-        let sites = folder.join(file::name("sites", level, from_seq));
-        let gauges = folder.join(file::name("gauges", level, from_seq));
-        if !sites.exists() || !gauges.exists() {
-            return Ok(());
-        }
-        read::sites(&sites, to_ns, &mut |line| self.site_line(&line)).map_err(io::Error::other)?;
-        if !self.gauges.is_empty() {
-            read::gauges(&gauges, to_ns, &mut |line| self.gauge_line(&line)).map_err(io::Error::other)?;
+    /// What is live in a part says its own first tick, so of the earlier ones only the last is needed.
+    fn parts(&mut self, parts: &[(PathBuf, Part)]) -> io::Result<()> {
+        let first = parts
+            .iter()
+            .rposition(|(_, part)| part.first_ns <= self.from_ns)
+            .unwrap_or(0);
+        for (folder, part) in parts.iter().skip(first) {
+            if part.first_ns < self.to_ns {
+                self.begin();
+                self.part(folder, part)?;
+            }
         }
         Ok(())
     }
 
-    /// Frames that have no levels yet: at most those of the segment that is being written, and of those waiting.
-    fn rest(&mut self, hub: &Hub, session: &Session, sealed_to: u64) -> io::Result<()> {
-        let session_folder = hub.store.folder(session.id);
-        let rest: Vec<Segment> = session.with_log(|log| {
-            let rest = log.segments().filter(|segment| segment.last_seq > sealed_to);
-            rest.filter(|segment| segment.summary.is_none())
-                .cloned()
-                .collect()
-        });
-        let wanted = rest
-            .iter()
-            .any(|segment| segment.first_ns < self.to_ns && segment.last_ns >= self.from_ns);
-        let Some(first) = rest.first().filter(|_| wanted) else {
+    /// Files that have just expired have nothing to say.
+    fn part(&mut self, folder: &Path, part: &Part) -> io::Result<()> {
+        let path = |what, level| folder.join(file::name(what, level, part.from_seq));
+        let own = ["sites", "tags", "gauges"].map(|what| path(what, self.level));
+        if !own.iter().all(|path| path.exists()) {
             return Ok(());
+        }
+        let [_, tags, gauges] = own;
+        // Beyond its ends, a part has nothing, so that the widest ticks fit.
+        let width_ns = LEVELS_NS[self.level];
+        let from_ns = if self.from_ns <= part.first_ns { 0 } else { self.from_ns };
+        let to_ns = if self.to_ns > part.last_ns {
+            u64::MAX
+        } else {
+            self.to_ns.checked_next_multiple_of(width_ns).unwrap_or(u64::MAX)
         };
-        let from_seq = first.base_seq.max(sealed_to + 1);
+        read::tags(&tags, &(0..to_ns), &mut |line| self.tag_line(&line)).map_err(io::Error::other)?;
+        if !self.gauges.is_empty() {
+            let wanted = from_ns..to_ns;
+            read::gauges(&gauges, &wanted, &mut |line| self.gauge_line(&line)).map_err(io::Error::other)?;
+        }
+        let level = self.level;
+        let mut sites = |pieces: Vec<Piece>, is_inside: bool| {
+            for (level, ticks) in pieces {
+                let take = &mut |line: SiteLine<'_>| self.site_line(&line, is_inside);
+                read::sites(&path("sites", level), &ticks, take).map_err(io::Error::other)?;
+            }
+            Ok::<_, io::Error>(())
+        };
+        if from_ns > part.last_ns {
+            return sites(cover(0..u64::MAX, level), false);
+        }
+        sites(cover(0..from_ns, level), false)?;
+        sites(cover(from_ns..to_ns, level), true)
+    }
+
+    /// Frames that have no levels yet: about half a mebibyte of the segment that is being written, and those waiting.
+    fn rest(&mut self, hub: &Hub, session: &Session, sealed_to: u64) -> io::Result<()> {
+        let from_seq = session.with_log(|log| {
+            let waiting = log
+                .segments()
+                .find(|segment| segment.last_seq > sealed_to && segment.summary.is_none())?;
+            (waiting.first_ns < self.to_ns).then(|| waiting.base_seq.max(sealed_to + 1))
+        });
+        let Some(from_seq) = from_seq else { return Ok(()) };
         let mut builder = LevelBuilder::default();
-        warm_up(
-            &session_folder,
-            session,
-            from_seq,
-            &mut builder,
-            &mut Summary::default(),
-        )?;
+        warm_up(hub, session, from_seq, &mut builder, &mut Summary::default())?;
         self.begin();
         let mut begun = false;
-        let to_ns = self.to_ns;
-        for segment in rest.iter().filter(|segment| segment.first_ns < to_ns) {
-            let from_seq = from_seq.max(segment.base_seq);
-            replay::each(&session_folder, session.id, segment, from_seq, &mut |bytes| {
-                let Ok(frame) = Frame::parse(bytes) else { return };
-                if !begun {
-                    builder.begin(frame.envelope.first_ns);
-                    begun = true;
-                }
-                builder.apply(&frame, self);
-            })?;
-        }
+        let folder = hub.store.folder(session.id);
+        let seqs = from_seq..=session.durable_seq();
+        replay::between(&folder, session, seqs, &mut |frame| {
+            if !begun {
+                builder.begin(frame.envelope.first_ns);
+                begun = true;
+            }
+            builder.apply(frame, self);
+        })?;
         builder.finish(self);
         Ok(())
     }
 
-    fn site_line(&mut self, line: &SiteLine<'_>) {
+    fn tag_line(&mut self, line: &TagLine<'_>) {
         if line.tick_start_ns >= self.to_ns {
             return;
         }
         let place = self.place(line.tick_start_ns);
         let source = &mut self.sources[usize::from(line.heap_tag == BUCKETS)];
+        source.told = true;
+        match source.live.get_mut(line.heap_tag) {
+            Some(live) => *live = line.live,
+            None => {
+                source.live.insert(line.heap_tag.to_owned(), line.live);
+            }
+        }
+        let live = source
+            .live
+            .values()
+            .fold(Estimate::default(), |sum, of| sum.plus(*of));
+        let Some((allocated, freed, at_end)) = place.and_then(|at| source.points.get_mut(at)) else {
+            source.live_before = live;
+            return;
+        };
+        *allocated = allocated.plus(line.allocated);
+        *freed = freed.plus(line.freed);
+        *at_end = Some(live);
+    }
+
+    /// A row of the range, or of before it: what was live then may be so still.
+    fn site_line(&mut self, line: &SiteLine<'_>, is_inside: bool) {
         let key = (line.stack_trace_hash, line.heap_tag.to_owned());
         let site = self.sites.entry(key).or_insert_with(|| RangeSite {
             stack_trace_hash: format!("{:016x}", line.stack_trace_hash),
@@ -237,25 +278,16 @@ impl Gathered {
             heap_tag: line.heap_tag.to_owned(),
             ..RangeSite::default()
         });
-        source.told = true;
-        source.live.bytes += line.live.bytes - site.live.bytes;
-        source.live.variance += line.live.variance - site.live.variance;
         site.live = line.live.into();
-        let Some(point) = place.and_then(|at| source.points.get_mut(at)) else {
-            source.live_before = source.live;
-            return;
-        };
-        let (allocated, freed, live) = point;
-        for (sum, of_site, value) in [
-            (allocated, &mut site.allocated, line.allocated),
-            (freed, &mut site.freed, line.freed),
-        ] {
-            sum.bytes += value.bytes;
-            sum.variance += value.variance;
-            of_site.bytes += value.bytes;
-            of_site.variance += value.variance;
+        if is_inside {
+            for (sum, value) in [
+                (&mut site.allocated, line.allocated),
+                (&mut site.freed, line.freed),
+            ] {
+                sum.bytes += value.bytes;
+                sum.variance += value.variance;
+            }
         }
-        *live = Some(source.live);
     }
 
     fn gauge_line(&mut self, line: &GaugeLine) {
@@ -332,10 +364,11 @@ impl Gathered {
 
 impl LevelSink for Gathered {
     fn site(&mut self, level: usize, row: SiteRow) {
-        if level != self.level {
+        if level != self.level || row.tick_start_ns >= self.to_ns {
             return;
         }
-        self.site_line(&SiteLine {
+        let is_inside = row.tick_start_ns >= self.from_ns;
+        let line = SiteLine {
             tick_start_ns: row.tick_start_ns,
             stack_trace_hash: row.text.stack_trace_hash,
             function: &row.text.function,
@@ -344,7 +377,20 @@ impl LevelSink for Gathered {
             allocated: (&row.allocated).into(),
             freed: (&row.freed).into(),
             live: (&row.live).into(),
-        });
+        };
+        self.site_line(&line, is_inside);
+    }
+
+    fn tag(&mut self, level: usize, row: TagRow) {
+        if level == self.level {
+            self.tag_line(&TagLine {
+                tick_start_ns: row.tick_start_ns,
+                heap_tag: &row.heap_tag,
+                allocated: (&row.allocated).into(),
+                freed: (&row.freed).into(),
+                live: (&row.live).into(),
+            });
+        }
     }
 
     fn gauge(&mut self, level: usize, row: GaugeRow) {

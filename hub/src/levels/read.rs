@@ -1,6 +1,6 @@
-//! Reads the rows of a level's files up to a moment.
+//! Reads the rows of a level's files between two moments.
 
-use super::file::{GAUGE_SCHEMA, site_schema};
+use super::file::{GAUGE_SCHEMA, site_schema, tag_schema};
 use parquet::column::reader::get_typed_column_reader;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
@@ -8,6 +8,7 @@ use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReade
 use parquet::file::statistics::Statistics;
 use parquet::schema::parser::parse_message_type;
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 /// An estimate of bytes, and its variance.
@@ -17,12 +18,30 @@ pub(super) struct Estimate {
     pub(super) variance: f64,
 }
 
+impl Estimate {
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            variance: self.variance + other.variance,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct SiteLine<'a> {
     pub(super) tick_start_ns: u64,
     pub(super) stack_trace_hash: u64,
     pub(super) function: &'a str,
     pub(super) stack: &'a str,
+    pub(super) heap_tag: &'a str,
+    pub(super) allocated: Estimate,
+    pub(super) freed: Estimate,
+    pub(super) live: Estimate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct TagLine<'a> {
+    pub(super) tick_start_ns: u64,
     pub(super) heap_tag: &'a str,
     pub(super) allocated: Estimate,
     pub(super) freed: Estimate,
@@ -38,52 +57,53 @@ pub(super) struct GaugeLine {
     pub(super) last: u64,
 }
 
-/// In the order of time; ticks that begin at `until_ns` or later are left out.
-pub(super) fn sites(path: &Path, until_ns: u64, take: &mut dyn FnMut(SiteLine<'_>)) -> Result<()> {
+/// In the order of time, of ticks that begin in `wanted`.
+pub(super) fn sites(path: &Path, wanted: &Range<u64>, take: &mut dyn FnMut(SiteLine<'_>)) -> Result<()> {
     let file = open(path, &site_schema())?;
-    each_group(&file, until_ns, &mut |group| {
-        let starts = longs(group, 0)?;
+    each_group(&file, wanted, &mut |group, starts| {
         let hashes = longs(group, 3)?;
         let [functions, stacks, tags] = [texts(group, 4)?, texts(group, 5)?, texts(group, 6)?];
-        // Bytes and variance stand behind the samples of each.
-        let mut amounts = Vec::new();
-        for first in [7, 12, 17] {
-            amounts.push((doubles(group, first + 1)?, doubles(group, first + 2)?));
-        }
-        for row in 0..starts.len() {
-            let tick_start_ns = starts[row] as u64;
-            if tick_start_ns >= until_ns {
-                return Ok(());
-            }
-            let estimate = |of: usize| Estimate {
-                bytes: amounts[of].0[row],
-                variance: amounts[of].1[row],
-            };
+        let amounts = Amounts::of(group, 7)?;
+        for row in rows(starts, wanted) {
             take(SiteLine {
-                tick_start_ns,
+                tick_start_ns: starts[row] as u64,
                 stack_trace_hash: hashes[row] as u64,
                 function: functions[row].as_utf8()?,
                 stack: stacks[row].as_utf8()?,
                 heap_tag: tags[row].as_utf8()?,
-                allocated: estimate(0),
-                freed: estimate(1),
-                live: estimate(2),
+                allocated: amounts.at(0, row),
+                freed: amounts.at(1, row),
+                live: amounts.at(2, row),
             });
         }
         Ok(())
     })
 }
 
-pub(super) fn gauges(path: &Path, until_ns: u64, take: &mut dyn FnMut(GaugeLine)) -> Result<()> {
+pub(super) fn tags(path: &Path, wanted: &Range<u64>, take: &mut dyn FnMut(TagLine<'_>)) -> Result<()> {
+    let file = open(path, &tag_schema())?;
+    each_group(&file, wanted, &mut |group, starts| {
+        let tags = texts(group, 3)?;
+        let amounts = Amounts::of(group, 4)?;
+        for row in rows(starts, wanted) {
+            take(TagLine {
+                tick_start_ns: starts[row] as u64,
+                heap_tag: tags[row].as_utf8()?,
+                allocated: amounts.at(0, row),
+                freed: amounts.at(1, row),
+                live: amounts.at(2, row),
+            });
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn gauges(path: &Path, wanted: &Range<u64>, take: &mut dyn FnMut(GaugeLine)) -> Result<()> {
     let file = open(path, GAUGE_SCHEMA)?;
-    each_group(&file, until_ns, &mut |group| {
-        let starts = longs(group, 0)?;
+    each_group(&file, wanted, &mut |group, starts| {
         let numbers = values::<Int32Type>(group, 3)?;
         let (min, max, last) = (longs(group, 5)?, longs(group, 6)?, longs(group, 7)?);
-        for row in 0..starts.len() {
-            if starts[row] as u64 >= until_ns {
-                return Ok(());
-            }
+        for row in rows(starts, wanted) {
             take(GaugeLine {
                 tick_start_ns: starts[row] as u64,
                 gauge: numbers[row] as u16,
@@ -94,6 +114,32 @@ pub(super) fn gauges(path: &Path, until_ns: u64, take: &mut dyn FnMut(GaugeLine)
         }
         Ok(())
     })
+}
+
+/// Bytes and variance of what was allocated, freed and live.
+struct Amounts(Vec<(Vec<f64>, Vec<f64>)>);
+
+impl Amounts {
+    /// Five columns each; samples come first, objects last.
+    fn of(group: &dyn RowGroupReader, first_column: usize) -> Result<Self> {
+        let columns = (0..3).map(|nth| first_column + 5 * nth);
+        let amounts = columns.map(|first| Ok((doubles(group, first + 1)?, doubles(group, first + 2)?)));
+        Ok(Self(amounts.collect::<Result<_>>()?))
+    }
+
+    fn at(&self, of: usize, row: usize) -> Estimate {
+        let (bytes, variance) = &self.0[of];
+        Estimate {
+            bytes: bytes[row],
+            variance: variance[row],
+        }
+    }
+}
+
+/// Of a group whose times go up.
+fn rows(starts: &[i64], wanted: &Range<u64>) -> Range<usize> {
+    let before = |end_ns: u64| starts.partition_point(|start| (*start as u64) < end_ns);
+    before(wanted.start)..before(wanted.end)
 }
 
 fn open(path: &Path, schema: &str) -> Result<SerializedFileReader<File>> {
@@ -109,21 +155,24 @@ fn open(path: &Path, schema: &str) -> Result<SerializedFileReader<File>> {
     )))
 }
 
+/// The groups that may have rows of the ticks wanted, with the begins of their ticks.
 fn each_group(
     file: &SerializedFileReader<File>,
-    until_ns: u64,
-    take: &mut dyn FnMut(&dyn RowGroupReader) -> Result<()>,
+    wanted: &Range<u64>,
+    take: &mut dyn FnMut(&dyn RowGroupReader, &[i64]) -> Result<()>,
 ) -> Result<()> {
     for at in 0..file.num_row_groups() {
         let group = file.get_row_group(at)?;
-        let begins_later = match group.metadata().column(0).statistics() {
-            Some(Statistics::Int64(times)) => times.min_opt().is_some_and(|min| *min as u64 >= until_ns),
-            _ => false,
-        };
-        if begins_later {
-            break;
+        if let Some(Statistics::Int64(times)) = group.metadata().column(0).statistics() {
+            if times.max_opt().is_some_and(|max| (*max as u64) < wanted.start) {
+                continue;
+            }
+            if times.min_opt().is_some_and(|min| *min as u64 >= wanted.end) {
+                break;
+            }
         }
-        take(group.as_ref())?;
+        let starts = longs(group.as_ref(), 0)?;
+        take(group.as_ref(), &starts)?;
     }
     Ok(())
 }

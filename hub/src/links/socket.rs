@@ -11,7 +11,7 @@ use crate::reports;
 use crate::store::replay::Item;
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
-use heaptide_protocol::control::{CaughtUp, ClockPing, RefuseCode, Sessions, Subscribe};
+use heaptide_protocol::control::{CaughtUp, ClockPing, RefuseCode, Sessions, Stretch, Subscribe};
 use heaptide_protocol::frame::encode_control;
 use heaptide_protocol::report::{ReportAsk, ReportTold};
 use heaptide_protocol::{Frame, FrameKind};
@@ -150,7 +150,11 @@ impl Seat {
         }
         let is_console = matches!(
             kind,
-            FrameKind::Subscribe | FrameKind::Unsubscribe | FrameKind::ReportAsk | FrameKind::PolicyPropose
+            FrameKind::Subscribe
+                | FrameKind::Overview
+                | FrameKind::Unsubscribe
+                | FrameKind::ReportAsk
+                | FrameKind::PolicyPropose
         );
         if !is_console {
             return Err(Refusal::malformed(format!("a console doesn't send {kind:?}")));
@@ -163,6 +167,13 @@ impl Seat {
             FrameKind::Subscribe => {
                 let Subscribe { after_seq } = payload(&frame, "Subscribe")?;
                 return Ok(self.subscribe(after_seq).err().map(|why| peer::notice(id, why)));
+            }
+            // What a link shows is sent as it is.
+            FrameKind::Overview => {
+                let begun = self
+                    .subscribe(0)
+                    .map(|()| peer::control(FrameKind::Stretch, id, &Stretch::BEGIN));
+                return Ok(Some(begun.unwrap_or_else(|why| peer::notice(id, why))));
             }
             FrameKind::ReportAsk => return Ok(self.ask(payload(&frame, "ReportAsk")?)),
             FrameKind::PolicyPropose => {

@@ -8,11 +8,11 @@ pub(crate) mod check;
 mod health;
 pub(crate) mod index;
 pub(crate) mod meta;
-mod record;
+pub(crate) mod record;
 mod recover;
 pub(crate) mod replay;
 pub(crate) mod rewrite;
-mod segment;
+pub(crate) mod segment;
 mod sync;
 mod writer;
 

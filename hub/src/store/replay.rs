@@ -5,10 +5,11 @@ use super::record::SEGMENT_HEAD;
 use super::segment::{SegmentReader, Step};
 use crate::session::{Cursor, Inside, Session};
 use bytes::Bytes;
-use heaptide_protocol::SessionId;
 use heaptide_protocol::control::{Missed, MissedReason};
+use heaptide_protocol::{Frame, SessionId};
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 /// Held at once while a segment is read as a whole.
@@ -18,6 +19,15 @@ const WHOLE_CHUNK_BYTES: usize = 1 << 20;
 pub(crate) enum Item {
     Frame(Bytes),
     Missed(Missed),
+}
+
+impl Item {
+    pub(crate) fn first_seq(&self) -> u64 {
+        match self {
+            Self::Frame(frame) => Frame::parse(frame).map_or(0, |frame| frame.envelope.seq),
+            Self::Missed(missed) => missed.from_seq,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -127,6 +137,36 @@ pub(crate) fn each(
         }
         cursor = chunk.cursor;
         stretch.from = cursor.position;
+    }
+    Ok(())
+}
+
+/// Every readable frame of these numbers, in whichever segments they lie. Blocks.
+pub(crate) fn between(
+    folder: &Path,
+    session: &Session,
+    seqs: RangeInclusive<u64>,
+    take: &mut dyn FnMut(&Frame<'_>),
+) -> io::Result<()> {
+    let mut cursor = session.cursor_after(seqs.start().saturating_sub(1));
+    while cursor.next_seq <= *seqs.end() {
+        let Some(stretch) = session.with_log(|log| log.stretch(cursor)) else {
+            break;
+        };
+        let chunk = read(folder, session, &stretch, cursor, WHOLE_CHUNK_BYTES)?;
+        if chunk.cursor == cursor {
+            // It has expired just now.
+            break;
+        }
+        for item in &chunk.items {
+            if let Item::Frame(bytes) = item
+                && let Ok(frame) = Frame::parse(bytes)
+                && seqs.contains(&frame.envelope.seq)
+            {
+                take(&frame);
+            }
+        }
+        cursor = chunk.cursor;
     }
     Ok(())
 }

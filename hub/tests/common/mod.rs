@@ -8,6 +8,7 @@
 
 pub mod bearer;
 pub mod story;
+pub mod ticks;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use heaptide_hub::{Hub, HubConfig, Log};

@@ -1,4 +1,4 @@
-//! Rows of call sites and gauges per tick of 100 ms, 1 s, 10 s, 1 min, 10 min and 1 h, for a store that other
+//! Rows of call sites, heap tags and gauges per tick of 100 ms, 1 s, 10 s, 1 min, 10 min and 1 h, for a store that other
 //! engines read. Each coarser level is made of the one before.
 //!
 //! A row comes for a site in whose tick something was allocated or freed, and for every live site in the first
@@ -68,6 +68,17 @@ pub struct SiteRow {
     pub live: Amount,
 }
 
+/// What all call sites with one heap tag come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TagRow {
+    pub tick_start_ns: u64,
+    pub unix_ns: u64,
+    pub heap_tag: Arc<str>,
+    pub allocated: Amount,
+    pub freed: Amount,
+    pub live: Amount,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GaugeRow {
     pub tick_start_ns: u64,
@@ -81,6 +92,8 @@ pub struct GaugeRow {
 /// Takes rows in the order of time within a level, which is an index into [`LEVELS_NS`].
 pub trait LevelSink {
     fn site(&mut self, level: usize, row: SiteRow);
+    /// Behind those of its sites in the same tick.
+    fn tag(&mut self, level: usize, row: TagRow);
     fn gauge(&mut self, level: usize, row: GaugeRow);
 }
 
@@ -90,6 +103,13 @@ type Key = (StackId, TagId);
 struct Flow {
     born: Tally,
     died: Tally,
+}
+
+impl Flow {
+    fn add(&mut self, other: &Self) {
+        self.born = self.born.plus(&other.born);
+        self.died = self.died.plus(&other.died);
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +134,7 @@ pub struct LevelBuilder {
     clock: Option<Clock>,
     generation: SymbolGen,
     live: BTreeMap<Key, Tally>,
+    live_by_tag: BTreeMap<TagId, Tally>,
     open: [Open; LEVELS_NS.len()],
     texts: HashMap<(StackId, SymbolGen), Arc<SiteText>>,
     weights: HashMap<(u64, u64), Weight>,
@@ -128,6 +149,7 @@ struct Nowhere;
 
 impl LevelSink for Nowhere {
     fn site(&mut self, _: usize, _: SiteRow) {}
+    fn tag(&mut self, _: usize, _: TagRow) {}
     fn gauge(&mut self, _: usize, _: GaugeRow) {}
 }
 
@@ -137,9 +159,7 @@ impl LevelBuilder {
         self.apply(frame, &mut Nowhere);
         let [finest, ..] = std::mem::take(&mut self.open);
         for (key, flow) in finest.sites {
-            let live = self.live.entry(key).or_default();
-            *live = live.plus(&flow.born).minus(&flow.died);
-            if live.samples == 0 {
+            if self.settle(key, &flow).samples == 0 {
                 self.live.remove(&key);
             }
         }
@@ -273,30 +293,41 @@ impl LevelBuilder {
         self.open[level].tick = Some(tick);
         let tick_start_ns = tick.saturating_mul(LEVELS_NS[level]);
         let unix_ns = self.unix_ns(tick_start_ns);
+        let mut tags: BTreeMap<TagId, Flow> = BTreeMap::new();
         for (key, flow) in &open.sites {
-            if level == 0 {
-                let live = self.live.entry(*key).or_default();
-                *live = live.plus(&flow.born).minus(&flow.died);
-            }
-            let live = self.live.get(key).copied().unwrap_or_default();
+            let live = if level == 0 {
+                self.settle(*key, flow)
+            } else {
+                self.live.get(key).copied().unwrap_or_default()
+            };
+            tags.entry(key.1).or_default().add(flow);
             let row = SiteRow {
                 tick_start_ns,
                 unix_ns,
                 text: self.text(key.0),
-                heap_tag: self.tags.get(&key.1).cloned().unwrap_or_else(|| "".into()),
+                heap_tag: self.heap_tag(key.1),
                 allocated: amount(&flow.born),
                 freed: amount(&flow.died),
                 live: amount(&live),
             };
             sink.site(level, row);
             if let Some(coarser) = self.open.get_mut(level + 1) {
-                let sum = coarser.sites.entry(*key).or_default();
-                sum.born = sum.born.plus(&flow.born);
-                sum.died = sum.died.plus(&flow.died);
+                coarser.sites.entry(*key).or_default().add(flow);
             } else if live.samples == 0 {
                 // Said at every level.
                 self.live.remove(key);
             }
+        }
+        for (tag, flow) in tags {
+            let row = TagRow {
+                tick_start_ns,
+                unix_ns,
+                heap_tag: self.heap_tag(tag),
+                allocated: amount(&flow.born),
+                freed: amount(&flow.died),
+                live: amount(&self.live_by_tag.get(&tag).copied().unwrap_or_default()),
+            };
+            sink.tag(level, row);
         }
         for (gauge, values) in &open.gauges {
             sink.gauge(
@@ -314,6 +345,21 @@ impl LevelBuilder {
                 merge(&mut coarser.gauges, *gauge, *values);
             }
         }
+    }
+
+    /// What of a site is live once a tick of the finest level is over.
+    fn settle(&mut self, key: Key, flow: &Flow) -> Tally {
+        for live in [
+            self.live_by_tag.entry(key.1).or_default(),
+            self.live.entry(key).or_default(),
+        ] {
+            *live = live.plus(&flow.born).minus(&flow.died);
+        }
+        self.live.get(&key).copied().unwrap_or_default()
+    }
+
+    fn heap_tag(&self, tag: TagId) -> Arc<str> {
+        self.tags.get(&tag).cloned().unwrap_or_else(|| "".into())
     }
 
     fn unix_ns(&self, session_ns: u64) -> u64 {

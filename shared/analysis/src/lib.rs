@@ -23,6 +23,8 @@ mod samples;
 mod seeded;
 mod session;
 #[cfg(feature = "store")]
+pub mod steps;
+#[cfg(feature = "store")]
 pub mod summary;
 mod symbols;
 mod timeline;
@@ -48,6 +50,6 @@ pub enum AnalysisError {
         expected_at_most: usize,
         got: usize,
     },
-    #[error("the summary of {room} expired frames needs {frames}: expected no more than it replaces")]
+    #[error("what stands for {room} frames needs {frames}: expected no more than it replaces")]
     SummaryTooLong { frames: u64, room: u64 },
 }

@@ -11,7 +11,7 @@ pub(crate) const MAX_ROWS: usize = 2 << 20;
 /// Distinct (stack, tag, size, rate); beyond it rows are left out and counted.
 const MAX_SITES: usize = 1 << 19;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Site {
     pub(crate) stack: StackId,
     pub(crate) heap_tag: TagId,

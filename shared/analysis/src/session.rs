@@ -67,6 +67,13 @@ pub struct Session {
     clock_held: u64,
     scratch: Vec<u8>,
     missing_since_ns: Option<u64>,
+    /// Frames up to here are told in steps, so that gaps between them are none.
+    stepped_to_seq: u64,
+    step_ns: u64,
+    stepped_frames: u64,
+    /// Where time passes in steps, and how wide they are: one entry for each stretch.
+    stepped: Vec<(Window, u64)>,
+    stretch_begins: bool,
     #[cfg(feature = "reports")]
     pub(crate) goroutine_events: GoroutineEvents,
     /// The heap is counted by Go's own profile, by the policy in force.
@@ -110,8 +117,11 @@ impl Session {
         if envelope.kind != FrameKind::Data || envelope.seq <= self.last_seq {
             return Ok(());
         }
-        if envelope.seq > self.last_seq + 1 {
+        if envelope.seq > self.last_seq + 1 && envelope.seq > self.stepped_to_seq {
             self.missed(self.last_seq + 1, envelope.seq - 1);
+        }
+        if envelope.seq <= self.stepped_to_seq {
+            self.note_step(envelope.first_ns, envelope.last_ns);
         }
         self.last_seq = envelope.seq;
         if let Some(from_ns) = self.missing_since_ns.take() {
@@ -134,6 +144,38 @@ impl Session {
             self.damaged_frames += 1;
         }
         result
+    }
+
+    /// What follows tells these frames in steps of a width; in steps of 0, as they are.
+    pub fn stretch(&mut self, from_seq: u64, to_seq: u64, step_ns: u64) {
+        if step_ns > 0 && to_seq > self.last_seq {
+            self.stepped_to_seq = to_seq;
+            self.step_ns = step_ns;
+            self.stretch_begins = true;
+            self.stepped_frames += to_seq - from_seq.max(self.last_seq + 1) + 1;
+        }
+    }
+
+    /// The widest steps in which a window is told; 0 if nothing in it is.
+    pub fn step_in(&self, window: Window) -> u64 {
+        let touches = |of: &Window| of.from_ns < window.to_ns && window.from_ns < of.to_ns;
+        let steps = self.stepped.iter().filter(|(of, _)| touches(of));
+        steps.map(|(_, step_ns)| *step_ns).max().unwrap_or(0)
+    }
+
+    fn note_step(&mut self, from_ns: u64, to_ns: u64) {
+        let begins = std::mem::take(&mut self.stretch_begins);
+        match self.stepped.last_mut() {
+            Some((window, _)) if !begins => {
+                window.from_ns = window.from_ns.min(from_ns);
+                window.to_ns = window.to_ns.max(to_ns);
+            }
+            _ => push_bounded(
+                &mut self.stepped,
+                (Window { from_ns, to_ns }, self.step_ns),
+                MAX_GAPS,
+            ),
+        }
     }
 
     /// Frames that will not come.
@@ -507,6 +549,7 @@ impl Session {
             ("collections and pauses forgotten", self.collections.trimmed),
             ("samples left out: too many call sites", self.lifetimes.left_out),
             ("frames missed", self.missed_frames),
+            ("frames told in steps, without single events", self.stepped_frames),
             ("ticks held: the clock ran backwards", self.clock_held),
         ];
         counts

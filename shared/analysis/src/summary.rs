@@ -3,11 +3,13 @@
 //! object that was live; when exactly things happened in between is gone, and so are single events.
 
 use crate::AnalysisError;
+use crate::lifetimes::Site;
+use crate::steps::{allotment, site};
 use heaptide_protocol::control::PolicyResult;
 use heaptide_protocol::dictionary::Dictionary;
 use heaptide_protocol::frame::encode;
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
-use heaptide_protocol::lifetimes::{Allotment, Birth, Death, LifetimeTable};
+use heaptide_protocol::lifetimes::{Birth, Death, LifetimeTable};
 use heaptide_protocol::loss::LossReport;
 use heaptide_protocol::section::{Section, SectionWriter, Sections, SessionStart};
 use heaptide_protocol::{Envelope, Frame, ProtocolError, SessionId, StackId, SymbolGen, TagId};
@@ -18,14 +20,6 @@ const FRAME_BYTES: usize = 512 << 10;
 const FRAME_ROWS: usize = 16 << 10;
 /// No name is longer, unless somebody means harm.
 const MAX_TEXT_BYTES: usize = 64 << 10;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Site {
-    stack: StackId,
-    heap_tag: TagId,
-    size_bytes: u64,
-    rate_bytes: u64,
-}
 
 /// Takes frames in their order.
 #[derive(Debug, Default)]
@@ -118,23 +112,14 @@ impl Summary {
         self.last_tick = self.last_tick.max(table.tick);
         self.newest_ns = self.newest_ns.max(table.newest_ns);
         let first_tick = self.generations.first().map_or(0, |(_, tick)| *tick);
-        let site = |row: &Allotment| {
-            let rate_bytes = *table.rates_bytes.get(row.rate_index as usize)?;
-            Some(Site {
-                stack: row.stack,
-                heap_tag: row.heap_tag,
-                size_bytes: row.size_bytes,
-                rate_bytes,
-            })
-        };
         for row in &table.births {
-            let Some(site) = site(&row.allotment) else {
+            let Some(site) = site(table, &row.allotment) else {
                 continue;
             };
             *self.births.entry((table.symbol_gen, site)).or_default() += i64::from(row.count);
         }
         for row in &table.deaths {
-            let Some(site) = site(&row.allotment) else {
+            let Some(site) = site(table, &row.allotment) else {
                 continue;
             };
             let born = table.tick.saturating_sub(u64::from(row.age_ticks));
@@ -228,7 +213,7 @@ impl Summary {
         for (symbol_gen, tick) in &self.generations {
             let empty = || self.table(*symbol_gen, *tick);
             let mut table = empty();
-            let of = (*symbol_gen, Site::FIRST)..=(*symbol_gen, Site::LAST);
+            let of = (*symbol_gen, FIRST)..=(*symbol_gen, LAST);
             for ((_, site), count) in self.births.range(of).filter(|(_, count)| **count > 0) {
                 if table.births.len() == FRAME_ROWS {
                     tables.push(std::mem::replace(&mut table, empty()));
@@ -294,35 +279,18 @@ impl Summary {
     }
 }
 
-impl Site {
-    const FIRST: Self = Self {
-        stack: StackId(0),
-        heap_tag: TagId(0),
-        size_bytes: 0,
-        rate_bytes: 0,
-    };
-    const LAST: Self = Self {
-        stack: StackId(u32::MAX),
-        heap_tag: TagId(u32::MAX),
-        size_bytes: u64::MAX,
-        rate_bytes: u64::MAX,
-    };
-}
-
-fn allotment(table: &mut LifetimeTable, site: &Site) -> Allotment {
-    let rates = &mut table.rates_bytes;
-    let at = rates.iter().position(|rate| *rate == site.rate_bytes);
-    let rate_index = at.unwrap_or_else(|| {
-        rates.push(site.rate_bytes);
-        rates.len() - 1
-    });
-    Allotment {
-        stack: site.stack,
-        heap_tag: site.heap_tag,
-        size_bytes: site.size_bytes,
-        rate_index: rate_index as u32,
-    }
-}
+const FIRST: Site = Site {
+    stack: StackId(0),
+    heap_tag: TagId(0),
+    size_bytes: 0,
+    rate_bytes: 0,
+};
+const LAST: Site = Site {
+    stack: StackId(u32::MAX),
+    heap_tag: TagId(u32::MAX),
+    size_bytes: u64::MAX,
+    rate_bytes: u64::MAX,
+};
 
 /// In parts of bounded size, each naming only what came before it or is in it.
 fn split(symbol_gen: SymbolGen, all: Dictionary) -> Vec<Dictionary> {

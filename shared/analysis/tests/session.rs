@@ -19,6 +19,8 @@ mod expired;
 mod levels;
 #[path = "session/past.rs"]
 mod past;
+#[path = "session/steps.rs"]
+mod steps;
 
 const TICK_NS: u64 = 100_000_000;
 const ORIGIN_TICK: u64 = 50;

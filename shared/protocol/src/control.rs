@@ -152,6 +152,34 @@ pub struct Subscribe {
     pub after_seq: u64,
 }
 
+/// A session from its beginning, then live, where a past that is longer than that many bytes comes in steps: as few as
+/// keep to it, narrower ones, or each frame, for a range that is looked at closely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overview {
+    pub past_bytes: u64,
+    /// On the session's clock; an empty range is none.
+    pub close_from_ns: u64,
+    pub close_to_ns: u64,
+}
+
+/// The data frames up to `to_seq` that follow stand for all of `from_seq..=to_seq`, in steps. The first answer to an
+/// [`Overview`] is [`Stretch::BEGIN`]: what came before it belongs to an earlier subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    pub from_seq: u64,
+    pub to_seq: u64,
+    pub step_ns: u64,
+}
+
+impl Stretch {
+    /// No frames: the session from its beginning follows.
+    pub const BEGIN: Self = Self {
+        from_seq: 1,
+        to_seq: 0,
+        step_ns: 0,
+    };
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sessions {
     pub sessions: Vec<SessionSummary>,

@@ -61,6 +61,10 @@ pub enum FrameKind {
     ReportTold = 21,
     /// Collector to hub, after each answered ping: how the two clocks relate.
     Clock = 22,
+    /// Console: subscribe to a session of which the past may be told in steps.
+    Overview = 23,
+    /// Hub to console: how the frames that follow tell a stretch of the past.
+    Stretch = 24,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -353,7 +357,7 @@ impl Envelope {
 }
 
 impl FrameKind {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 24] = [
         Self::Hello,
         Self::Welcome,
         Self::Refuse,
@@ -376,6 +380,8 @@ impl FrameKind {
         Self::ReportAsk,
         Self::ReportTold,
         Self::Clock,
+        Self::Overview,
+        Self::Stretch,
     ];
 
     fn from_wire(got: u8) -> Result<Self, ProtocolError> {

@@ -25,7 +25,7 @@ pub struct ReportTold {
 }
 
 /// Half-open: `from_ns <= t < to_ns`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     pub from_ns: u64,
     pub to_ns: u64,

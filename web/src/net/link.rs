@@ -6,8 +6,8 @@
 use super::backoff::Backoff;
 use heaptide_policy::Policy;
 use heaptide_protocol::control::{
-    CaughtUp, ClockPing, Hello, Missed, Notice, PolicyPropose, PolicyState, Pulse, Refuse, RefuseCode, Role,
-    SessionSummary, Sessions, Subscribe, Welcome,
+    CaughtUp, ClockPing, Hello, Missed, Notice, Overview, PolicyPropose, PolicyState, Pulse, Refuse,
+    RefuseCode, Role, SessionSummary, Sessions, Stretch, Subscribe, Welcome,
 };
 use heaptide_protocol::frame::encode_control;
 use heaptide_protocol::report::ReportAsk;
@@ -21,6 +21,8 @@ const CONNECT_MS: u64 = 10_000;
 const SILENCE_MS: u64 = 10_000;
 /// A hub that refused may have been upgraded, or its rules changed, by then.
 const REFUSED_MS: u64 = 60_000;
+/// A longer past comes in steps. With what is newest, at most two megabytes are read before the first picture.
+const PAST_BYTES: u64 = 1_280 << 10;
 /// Frames to send that wait for a connection.
 const MAX_OUTPUTS: usize = 64;
 
@@ -63,6 +65,7 @@ pub enum LinkEvent<'a> {
     Policy(SessionId, Box<PolicyState>),
     Pulse(SessionId, Pulse),
     Missed(Missed),
+    Stretch(Stretch),
     CaughtUp,
     /// A [`ReportTold`](heaptide_protocol::report::ReportTold) of the watched session, for the page to decode.
     Report(Vec<u8>),
@@ -98,6 +101,8 @@ enum Phase {
 struct Watched {
     session: SessionId,
     last_seq: u64,
+    /// From when to when it is looked at closely.
+    close_ns: (u64, u64),
 }
 
 impl Link {
@@ -172,6 +177,7 @@ impl Link {
         let next = session.map(|session| Watched {
             session,
             last_seq: after_seq,
+            close_ns: (0, 0),
         });
         if self.watched.map(|watched| watched.session) == session {
             return;
@@ -185,6 +191,21 @@ impl Link {
             }
         }
         self.watched = next;
+    }
+
+    /// Reads the watched session anew, with narrower steps in a range.
+    pub fn look_closely(&mut self, from_ns: u64, to_ns: u64) {
+        let is_live = self.is_live();
+        if let Some(watched) = &mut self.watched {
+            watched.close_ns = (from_ns, to_ns);
+            if is_live {
+                let anew = Watched {
+                    last_seq: 0,
+                    ..*watched
+                };
+                self.subscribe(anew);
+            }
+        }
     }
 
     /// Sends a policy proposal; false if there is nobody to send it to.
@@ -305,6 +326,13 @@ impl Link {
                 }
                 LinkEvent::Missed(missed)
             }
+            FrameKind::Stretch if is_watched => {
+                let stretch: Stretch = frame.control("stretch of steps")?;
+                if let (Stretch::BEGIN, Some(watched)) = (stretch, &mut self.watched) {
+                    watched.last_seq = 0;
+                }
+                LinkEvent::Stretch(stretch)
+            }
             FrameKind::CaughtUp if is_watched => {
                 frame.control::<CaughtUp>("end of the stored frames")?;
                 LinkEvent::CaughtUp
@@ -359,10 +387,16 @@ impl Link {
     }
 
     fn subscribe(&mut self, watched: Watched) {
-        let subscribe = Subscribe {
-            after_seq: watched.last_seq,
+        let (session, after_seq) = (watched.session, watched.last_seq);
+        if after_seq > 0 {
+            return self.send(FrameKind::Subscribe, session, &Subscribe { after_seq });
+        }
+        let overview = Overview {
+            past_bytes: PAST_BYTES,
+            close_from_ns: watched.close_ns.0,
+            close_to_ns: watched.close_ns.1,
         };
-        self.send(FrameKind::Subscribe, watched.session, &subscribe);
+        self.send(FrameKind::Overview, session, &overview);
     }
 
     fn send<T: Serialize>(&mut self, kind: FrameKind, session: SessionId, payload: &T) {

@@ -34,6 +34,10 @@ fn wants(link: &mut Link) -> Vec<String> {
                     FrameKind::Subscribe => {
                         format!("Subscribe {}", frame.control::<Subscribe>("").unwrap().after_seq)
                     }
+                    FrameKind::Overview => {
+                        let ask: Overview = frame.control("").unwrap();
+                        format!("Overview {}..{}", ask.close_from_ns, ask.close_to_ns)
+                    }
                     kind => format!("{kind:?}"),
                 }
             }
@@ -62,7 +66,7 @@ fn greets_then_subscribes_then_resumes_behind_what_it_has() {
     assert_eq!(wants(&mut link), ["Hello"]);
     assert_eq!(link.state(1), LinkState::Connecting);
     link.message(2, &welcome());
-    assert_eq!(wants(&mut link), ["Subscribe 0"]);
+    assert_eq!(wants(&mut link), ["Overview 0..0"]);
     for seq in 1..=3 {
         assert!(matches!(link.message(3, &data(seq)), LinkEvent::Data(_)));
     }
@@ -94,7 +98,7 @@ fn changes_the_watched_session_once() {
     link.watch(Some(SESSION), 0);
     assert_eq!(wants(&mut link), ["Subscribe 5"]);
     link.watch(Some(SessionId([8; 16])), 0);
-    assert_eq!(wants(&mut link), ["Unsubscribe", "Subscribe 0"]);
+    assert_eq!(wants(&mut link), ["Unsubscribe", "Overview 0..0"]);
     assert!(matches!(link.message(1, &data(6)), LinkEvent::Nothing));
     link.watch(None, 0);
     assert_eq!(wants(&mut link), ["Unsubscribe"]);

@@ -5,9 +5,13 @@ use super::messages::{Damage, Progress, Show, ToPage, ToWorker, ViewUpdate};
 use super::views::Views;
 use crate::net::{Link, LinkEvent, LinkOutput, LinkState};
 use heaptide_analysis::Session;
+use heaptide_analysis::views::Window;
 use heaptide_protocol::SessionId;
+use heaptide_protocol::control::Stretch;
 use std::collections::VecDeque;
 
+/// Steps in a window, below which narrower ones are asked for.
+const STEPS_SEEN: u64 = 200;
 /// The fleet table and the count of damaged frames are no film.
 const FLEET_MS: u64 = 250;
 
@@ -44,6 +48,38 @@ struct Watched {
     id: SessionId,
     data: Session,
     caught_up: bool,
+    /// The same read anew, until it takes the place of `data`.
+    closer: Option<Session>,
+    /// Where it was last asked for with narrower steps.
+    close: Window,
+}
+
+impl Watched {
+    /// What frames go into.
+    fn incoming(&mut self) -> &mut Session {
+        self.closer.as_mut().unwrap_or(&mut self.data)
+    }
+
+    /// The range to read anew, if what is looked at is told in steps too wide to see anything.
+    fn wanted_closer(&mut self, window: Window) -> Option<Window> {
+        let length_ns = window.to_ns.saturating_sub(window.from_ns);
+        let span = self.data.span();
+        let end_ns = span.to_ns;
+        let asked_ns = self.close.to_ns.min(end_ns).saturating_sub(self.close.from_ns);
+        let was_asked = self.close.from_ns <= window.from_ns
+            && window.to_ns <= self.close.to_ns
+            && asked_ns / 2 <= length_ns;
+        // Steps of a whole session are as narrow as they can be already.
+        let is_part = window.from_ns > span.from_ns || window.to_ns < span.to_ns;
+        let is_wide = is_part && self.data.step_in(window) > length_ns / STEPS_SEEN;
+        if !self.caught_up || self.closer.is_some() || was_asked || !is_wide {
+            return None;
+        }
+        // What is looked at as it comes goes on.
+        let to_ns = if window.to_ns >= end_ns { u64::MAX } else { window.to_ns };
+        self.close = Window { to_ns, ..window };
+        Some(self.close)
+    }
 }
 
 impl Core {
@@ -96,7 +132,7 @@ impl Core {
         match self.link.message(now_ms, bytes) {
             LinkEvent::Data(frame) => {
                 if let Some(watched) = &mut self.watched {
-                    if let Err(error) = watched.data.apply(&frame) {
+                    if let Err(error) = watched.incoming().apply(&frame) {
                         self.damage.note(error.to_string(), bytes);
                         self.damage_changed = true;
                     }
@@ -105,13 +141,26 @@ impl Core {
             }
             LinkEvent::Missed(missed) => {
                 if let Some(watched) = &mut self.watched {
-                    watched.data.missed(missed.from_seq, missed.to_seq);
+                    watched.incoming().missed(missed.from_seq, missed.to_seq);
                     self.views.data_changed(watched.caught_up);
+                }
+            }
+            LinkEvent::Stretch(stretch) => {
+                if let Some(watched) = &mut self.watched {
+                    if stretch == Stretch::BEGIN && watched.data.last_seq() > 0 {
+                        watched.closer = Some(Session::new());
+                    }
+                    watched
+                        .incoming()
+                        .stretch(stretch.from_seq, stretch.to_seq, stretch.step_ns);
                 }
             }
             LinkEvent::CaughtUp => {
                 if let Some(watched) = &mut self.watched {
                     watched.caught_up = true;
+                    if let Some(closer) = watched.closer.take() {
+                        watched.data = closer;
+                    }
                     self.views.data_changed(false);
                 }
             }
@@ -167,9 +216,13 @@ impl Core {
         if !self.visible {
             return;
         }
-        let Some(watched) = &self.watched else {
+        let Some(watched) = &mut self.watched else {
             return;
         };
+        let window = self.views.looked_at(&watched.data);
+        if let Some(close) = watched.wanted_closer(window) {
+            self.link.look_closely(close.from_ns, close.to_ns);
+        }
         if matches!(self.sent_link, Some(LinkState::Live { .. }))
             && let Some(ask) = self.views.question(&watched.data, clock_ms())
             && !self.link.ask(&ask)
@@ -225,6 +278,10 @@ impl Core {
     }
 
     fn show(&mut self, show: Show) {
+        if let (None, Some(watched)) = (show.session, &mut self.watched) {
+            watched.closer = None;
+            watched.close = Window::default();
+        }
         if let Some(id) = show.session
             && self.watched.as_ref().is_none_or(|watched| watched.id != id)
         {
@@ -232,6 +289,8 @@ impl Core {
                 id,
                 data: Session::new(),
                 caught_up: false,
+                closer: None,
+                close: Window::default(),
             });
         }
         let after_seq = self.watched.as_ref().map_or(0, |watched| watched.data.last_seq());

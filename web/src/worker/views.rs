@@ -171,6 +171,12 @@ impl Views {
         true
     }
 
+    /// The span of time that something is asked of: what is selected, or all that is on screen.
+    pub(super) fn looked_at(&self, data: &Session) -> Window {
+        let on_screen = || self.show.range.window(data.span(), self.show.at_ns);
+        self.show.selection.unwrap_or_else(on_screen)
+    }
+
     /// The next question to the hub, if one is due. What is about a span of time is asked of what is on screen.
     pub(super) fn question(&mut self, data: &Session, now_ms: f64) -> Option<ReportAsk> {
         let due = self.question_due().is_some_and(|due| due.is_due(now_ms));
@@ -180,14 +186,14 @@ impl Views {
         if !due || data.last_seq() == 0 {
             return None;
         }
-        let range = self.show.range.window(data.span(), self.show.at_ns);
+        let window = self.looked_at(data);
         self.asked = true;
         self.report.done(now_ms, now_ms, false);
         Some(ReportAsk {
             number: self.show.number,
             query: ReportQuery {
                 kind,
-                window: self.show.selection.unwrap_or(range),
+                window,
                 filter: self.show.filter.clone(),
                 limit: MAX_ROWS,
             },

@@ -1,18 +1,24 @@
 //! Each level's rows against a plain list of objects.
 
 use super::{ORIGIN_TICK, Object, SITES, TICK_NS, frames, objects};
-use heaptide_analysis::levels::{GaugeRow, LEVELS_NS, LevelBuilder, LevelSink, SiteRow};
+use heaptide_analysis::levels::{GaugeRow, LEVELS_NS, LevelBuilder, LevelSink, SiteRow, TagRow};
 use heaptide_protocol::Frame;
+use std::collections::HashMap;
 
 const TICKS: u64 = 250;
 
 #[derive(Default)]
-struct Rows(Vec<Vec<SiteRow>>);
+struct Rows(Vec<Vec<SiteRow>>, Vec<Vec<TagRow>>);
 
 impl LevelSink for Rows {
     fn site(&mut self, level: usize, row: SiteRow) {
         self.0.resize(LEVELS_NS.len(), Vec::new());
         self.0[level].push(row);
+    }
+
+    fn tag(&mut self, level: usize, row: TagRow) {
+        self.1.resize(LEVELS_NS.len(), Vec::new());
+        self.1[level].push(row);
     }
 
     fn gauge(&mut self, _: usize, _: GaugeRow) {}
@@ -84,6 +90,33 @@ fn every_tick_of_every_level_adds_up_and_live_is_the_last_word() {
                 let row = told.last().unwrap();
                 assert_eq!(row.text.stack, format!("main.main;{}", row.text.function));
             }
+        }
+    }
+}
+
+#[test]
+fn a_heap_tag_is_the_sum_of_its_sites_in_every_tick_of_every_level() {
+    let list = objects(7, 2_000, TICKS);
+    let all = frames(&list, TICKS, 1);
+    for rows in rows(&all, &[0, 40, 173]) {
+        for (sites, tags) in rows.0.iter().zip(&rows.1) {
+            let mut live = HashMap::new();
+            let mut sites = sites.iter().peekable();
+            for row in tags {
+                let (mut allocated, mut freed) = (0.0, 0.0);
+                while let Some(site) = sites.next_if(|site| site.tick_start_ns == row.tick_start_ns) {
+                    assert_eq!(site.heap_tag, row.heap_tag);
+                    allocated += site.allocated.bytes;
+                    freed += site.freed.bytes;
+                    live.insert(site.text.stack_trace_hash, site.live.bytes);
+                }
+                let of_sites = [allocated, freed, live.values().sum()];
+                let told = [row.allocated.bytes, row.freed.bytes, row.live.bytes];
+                for (expected, got) in of_sites.into_iter().zip(told) {
+                    assert!((expected - got).abs() < 1e-3, "expected {of_sites:?}, got {told:?}");
+                }
+            }
+            assert!(sites.next().is_none() && !tags.is_empty());
         }
     }
 }

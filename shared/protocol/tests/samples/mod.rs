@@ -481,6 +481,30 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
             encode_control(FrameKind::Subscribe, SESSION, &Subscribe { after_seq: 4 }),
         ),
         control(
+            "overview",
+            encode_control(
+                FrameKind::Overview,
+                SESSION,
+                &Overview {
+                    past_bytes: 1 << 20,
+                    close_from_ns: 5,
+                    close_to_ns: 300,
+                },
+            ),
+        ),
+        control(
+            "stretch",
+            encode_control(
+                FrameKind::Stretch,
+                SESSION,
+                &Stretch {
+                    from_seq: 1,
+                    to_seq: 600,
+                    step_ns: 60_000_000_000,
+                },
+            ),
+        ),
+        control(
             "unsubscribe",
             encode_control(FrameKind::Unsubscribe, SESSION, &()),
         ),

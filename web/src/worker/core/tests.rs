@@ -4,7 +4,7 @@ use super::*;
 use crate::url::Range;
 use crate::worker::messages::Extra;
 use heaptide_analysis::report::ReportKind;
-use heaptide_protocol::control::{CaughtUp, Missed, MissedReason, Sessions, Welcome};
+use heaptide_protocol::control::{CaughtUp, Missed, MissedReason, Overview, Sessions, Stretch, Welcome};
 use heaptide_protocol::frame::{encode, encode_control};
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
 use heaptide_protocol::lifetimes::{Allotment, Birth, LifetimeTable};
@@ -79,6 +79,7 @@ fn show(number: u32, extra: Extra) -> ToWorker {
 struct Seen {
     sent: Vec<FrameKind>,
     asked: Vec<ReportAsk>,
+    closely: Vec<(u64, u64)>,
     connects: usize,
     disconnects: usize,
     page: Vec<ToPage>,
@@ -95,6 +96,10 @@ fn run(core: &mut Core, now_ms: u64) -> Seen {
             CoreOutput::Send(bytes) => {
                 let frame = Frame::parse(&bytes).unwrap();
                 seen.sent.push(frame.envelope.kind);
+                if frame.envelope.kind == FrameKind::Overview {
+                    let ask: Overview = frame.control("").unwrap();
+                    seen.closely.push((ask.close_from_ns, ask.close_to_ns));
+                }
                 if frame.envelope.kind == FrameKind::ReportAsk {
                     seen.asked.push(frame.control("").unwrap());
                 }
@@ -159,7 +164,7 @@ fn the_fleet_arrives_and_is_not_repeated() {
 fn frames_become_headline_timeline_and_sites_at_most_20_times_a_second() {
     let mut core = connected();
     core.page_message(0, show(1, Extra::Sites));
-    assert_eq!(run(&mut core, 0).sent, [FrameKind::Hello, FrameKind::Subscribe]);
+    assert_eq!(run(&mut core, 0).sent, [FrameKind::Hello, FrameKind::Overview]);
     core.socket_message(1, &control(FrameKind::CaughtUp, &CaughtUp { last_seq: 0 }));
     run(&mut core, 50);
     let mut updates = 0;
@@ -386,4 +391,91 @@ fn a_proposal_without_a_connection_is_said() {
             .iter()
             .any(|message| matches!(message, ToPage::Notice(text) if text.contains("not sent")))
     );
+}
+
+/// Ten minutes, told by one frame each.
+fn told_in_minutes(core: &mut Core) {
+    const MINUTE: u64 = 600;
+    let stretch = Stretch {
+        from_seq: 1,
+        to_seq: 10 * MINUTE,
+        step_ns: 60_000_000_000,
+    };
+    core.socket_message(0, &control(FrameKind::Stretch, &Stretch::BEGIN));
+    core.socket_message(0, &data(1));
+    core.socket_message(0, &control(FrameKind::Stretch, &stretch));
+    for step in 1..=10 {
+        core.socket_message(0, &data(step * MINUTE));
+    }
+    core.socket_message(0, &control(FrameKind::CaughtUp, &CaughtUp { last_seq: 10 * MINUTE }));
+}
+
+fn select(core: &mut Core, number: u32, from_tick: u64, to_tick: u64) {
+    core.page_message(
+        0,
+        ToWorker::Show(Show {
+            number,
+            session: Some(ID),
+            range: Range::All,
+            timeline_points: 100,
+            selection: Some(Window {
+                from_ns: from_tick * TICK_NS,
+                to_ns: to_tick * TICK_NS,
+            }),
+            ..Show::default()
+        }),
+    );
+}
+
+#[test]
+fn what_is_looked_at_in_steps_too_wide_is_read_anew_and_takes_their_place() {
+    let mut core = connected();
+    core.page_message(0, show(1, Extra::None));
+    assert_eq!(run(&mut core, 0).closely, [(0, 0)]);
+    told_in_minutes(&mut core);
+    // All of it is told as closely as there is room for.
+    assert_eq!(run(&mut core, 100).closely, []);
+    // The end of it, as it comes.
+    core.page_message(
+        0,
+        ToWorker::Show(Show {
+            range: Range::FiveMinutes,
+            number: 2,
+            session: Some(ID),
+            ..Show::default()
+        }),
+    );
+    let end_ns = core.watched.as_ref().unwrap().data.span().to_ns;
+    let five_minutes = (end_ns - 300_000_000_000, u64::MAX);
+    assert_eq!(run(&mut core, 150).closely, [five_minutes]);
+    // Asked once, whatever comes of it.
+    told_in_minutes(&mut core);
+    assert_eq!(run(&mut core, 200).closely, []);
+    let live = |core: &Core| core.watched.as_ref().unwrap().data.headline().live.value;
+    let before = live(&core);
+    assert_eq!(before, 11.0 * 10.0 * 1_048_576.0);
+
+    select(&mut core, 2, 650, 700);
+    assert_eq!(run(&mut core, 300).closely, [(650 * TICK_NS, 700 * TICK_NS)]);
+    // What was on its way still counts to the old picture, and the new one waits until it is whole.
+    core.socket_message(310, &data(6_001));
+    core.socket_message(320, &control(FrameKind::Stretch, &Stretch::BEGIN));
+    for seq in 1..=1_000 {
+        core.socket_message(330, &data(seq));
+    }
+    assert_eq!(live(&core), before + 10.0 * 1_048_576.0);
+    assert_eq!(run(&mut core, 400).closely, []);
+    core.socket_message(410, &control(FrameKind::CaughtUp, &CaughtUp { last_seq: 1_000 }));
+    assert_eq!(live(&core), 1_000.0 * 10.0 * 1_048_576.0);
+    assert_eq!(run(&mut core, 500).closely, []);
+
+    // Of a session that was left in between, what was being read is forgotten.
+    select(&mut core, 3, 1, 9);
+    core.socket_message(510, &control(FrameKind::Stretch, &Stretch::BEGIN));
+    core.socket_message(510, &data(1));
+    core.page_message(520, ToWorker::Show(Show::default()));
+    core.page_message(530, show(4, Extra::None));
+    assert_eq!(live(&core), 1_000.0 * 10.0 * 1_048_576.0);
+    core.socket_message(540, &data(1_001));
+    assert_eq!(live(&core), 1_001.0 * 10.0 * 1_048_576.0);
 }

@@ -1,0 +1,244 @@
+//! A long session in steps, for a console that asks for an overview: few bytes, the same sums, each frame where it is
+//! looked at closely, and then live.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod common;
+
+use common::ticks::{TICK_NS, frame};
+use common::{Client, Running, Seen, session, start_with};
+use heaptide_analysis::Session;
+use heaptide_analysis::views::{Metric, ProfileQuery, Window};
+use heaptide_hub::HubConfig;
+use heaptide_protocol::control::{Overview, Stretch};
+use heaptide_protocol::{Frame, FrameKind, SessionId};
+use std::time::Duration;
+
+/// Ten minutes.
+const TICKS: u64 = 6_000;
+const BATCH: u64 = 100;
+const ID: SessionId = SessionId([1; 16]);
+
+/// Several segments, the last of which stays open.
+fn small(config: &mut HubConfig) {
+    let each = frame(ID, 9).len() as u64;
+    config.limits.segment_bytes = 1_700 * each;
+    config.limits.newest_bytes = 200 * each;
+    config.limits.level_interval = Duration::from_millis(5);
+}
+
+/// A hub that has all of it, with levels as far as there are any.
+async fn filled(folder: &std::path::Path) -> (Running, Client) {
+    let hub = start_with(folder, small).await;
+    let mut collector = hub.collector().await;
+    collector.open(ID, 1).await;
+    for first in (1..=TICKS).step_by(BATCH as usize) {
+        for seq in first..first + BATCH {
+            collector.send(frame(ID, seq)).await;
+        }
+        collector.acked(first + BATCH - 1).await;
+    }
+    let reached = async {
+        let mut before = 0;
+        loop {
+            let parts = hub.counter("level_parts").await + hub.counter("newest_level_parts").await;
+            if hub.counter("level_parts").await >= 3 && parts == before {
+                return;
+            }
+            before = parts;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    common::patient(reached).await;
+    (hub, collector)
+}
+
+struct Told {
+    data: Session,
+    bytes: usize,
+    frames: u64,
+    stretches: Vec<Stretch>,
+}
+
+/// Reads on until all is told. What comes before the beginning belongs to nobody.
+async fn read(console: &mut Client) -> Told {
+    let begin: Stretch = loop {
+        match console.next_but_lists().await {
+            Seen::Frame(envelope, _, bytes) if envelope.kind == FrameKind::Stretch => {
+                break Frame::parse(&bytes).unwrap().control("test").unwrap();
+            }
+            Seen::Frame(..) => {}
+            other => panic!("expected a beginning, got {other:?}"),
+        }
+    };
+    assert_eq!(begin, Stretch::BEGIN);
+    let mut told = Told {
+        data: Session::new(),
+        bytes: 0,
+        frames: 0,
+        stretches: Vec::new(),
+    };
+    loop {
+        let Seen::Frame(envelope, _, bytes) = console.next_but_lists().await else {
+            panic!("the hub went away");
+        };
+        let parsed = Frame::parse(&bytes).unwrap();
+        told.bytes += bytes.len();
+        match envelope.kind {
+            FrameKind::Data => {
+                told.frames += 1;
+                told.data.apply(&parsed).unwrap();
+            }
+            FrameKind::Stretch => {
+                let stretch: Stretch = parsed.control("test").unwrap();
+                assert_eq!(stretch.from_seq, told.data.last_seq() + 1);
+                told.data.stretch(stretch.from_seq, stretch.to_seq, stretch.step_ns);
+                told.stretches.push(stretch);
+            }
+            FrameKind::CaughtUp => return told,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn overview(console: &mut Client, past_bytes: u64, close_ticks: std::ops::Range<u64>) -> Told {
+    let ask = Overview {
+        past_bytes,
+        close_from_ns: close_ticks.start * TICK_NS,
+        close_to_ns: close_ticks.end.saturating_mul(TICK_NS),
+    };
+    console.control(FrameKind::Overview, ID, &ask).await;
+    read(console).await
+}
+
+/// Bytes allocated, freed and live by the rule that the frames follow.
+fn check(told: &Told, ticks: std::ops::Range<u64>, what: &str) {
+    let query = |metric| ProfileQuery {
+        window: Window {
+            from_ns: ticks.start * TICK_NS,
+            to_ns: ticks.end * TICK_NS,
+        },
+        metric,
+        filter: String::new(),
+        limit: 10,
+    };
+    let count = ticks.end - ticks.start;
+    let freed = (ticks.start.max(6)..ticks.end).count() as u64;
+    for (metric, expected) in [(Metric::Allocated, count), (Metric::Freed, freed), (Metric::Live, 5)] {
+        let got = told.data.sites(&query(metric)).total.value;
+        assert_eq!(got, expected as f64 * 6_000.0, "{what}: {metric:?} in {ticks:?}");
+    }
+    assert_eq!(told.data.missed_frames(), 0, "{what}");
+}
+
+#[tokio::test]
+async fn a_long_past_comes_in_steps_and_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, mut collector) = filled(folder.path()).await;
+    let stored: u64 = TICKS * frame(ID, 9).len() as u64;
+    let mut console = hub.console().await;
+
+    // All of it, where there is room for it.
+    let exact = overview(&mut console, u64::MAX, 0..0).await;
+    assert_eq!((exact.frames, exact.stretches.len()), (TICKS, 0));
+    check(&exact, 1..TICKS + 1, "exact");
+
+    // In steps of ten seconds: the newest frames come as they are.
+    let wide = overview(&mut console, stored / 4, 0..0).await;
+    assert!(wide.frames < 500, "{} frames", wide.frames);
+    assert!(wide.bytes as u64 <= stored / 4, "{} of {stored} bytes", wide.bytes);
+    check(&wide, 1..TICKS + 1, "wide");
+    for (from, to) in [(100, 200), (1_000, 3_000), (5_000, 5_100)] {
+        check(&wide, from..to, "wide");
+    }
+    assert!(wide.stretches.iter().all(|stretch| stretch.step_ns == 10_000_000_000));
+    assert_eq!(hub.counter("frames_told_in_steps").await, wide.data.last_seq() - tail(&wide));
+
+    // Each frame of a range, from the middle of a step on.
+    let close = overview(&mut console, stored / 4, 2_345..2_399).await;
+    for (from, to) in [(2_345, 2_399), (2_350, 2_351), (2_300, 2_400), (1, TICKS + 1)] {
+        check(&close, from..to, "close");
+    }
+    let window = |from: u64, to: u64| Window {
+        from_ns: from * TICK_NS,
+        to_ns: to * TICK_NS,
+    };
+    assert_eq!(close.data.step_in(window(2_345, 2_399)), 0);
+    assert_eq!(close.data.step_in(window(2_100, 2_399)), 10_000_000_000);
+    assert!(close.frames < wide.frames + 120, "{} frames", close.frames);
+
+    // Steps of minutes outside, of ten seconds inside, if there is room for nothing else.
+    let smallest = overview(&mut console, 12 << 10, 1_800..4_200).await;
+    check(&smallest, 1..TICKS + 1, "smallest");
+    check(&smallest, 1_800..4_200, "smallest");
+    let widths: std::collections::BTreeSet<u64> =
+        smallest.stretches.iter().map(|stretch| stretch.step_ns).collect();
+    assert!(widths.len() > 1, "{widths:?}");
+
+    // It goes on live.
+    collector.send(frame(ID, TICKS + 1)).await;
+    match console.next_but_lists().await {
+        Seen::Frame(envelope, ..) => assert_eq!((envelope.kind, envelope.seq), (FrameKind::Data, TICKS + 1)),
+        other => panic!("{other:?}"),
+    }
+    hub.stop().await;
+}
+
+/// How many frames at its end came as they were.
+fn tail(told: &Told) -> u64 {
+    told.data.last_seq() - told.stretches.last().unwrap().to_seq
+}
+
+#[tokio::test]
+async fn without_its_files_and_after_a_restart_each_frame_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, _collector) = filled(folder.path()).await;
+    let levels = hub.session_dir(ID).join("levels");
+    let steps = || {
+        let all = std::fs::read_dir(&levels).unwrap().map(|entry| entry.unwrap().path());
+        all.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("steps-"))
+            .collect::<Vec<_>>()
+    };
+    let mut console = hub.console().await;
+    // One is cut off, the others are gone.
+    for (nth, path) in steps().into_iter().enumerate() {
+        if nth == 0 {
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
+        } else {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let told = overview(&mut console, 20 << 10, 0..0).await;
+    check(&told, 1..TICKS + 1, "without files");
+    hub.stop().await;
+
+    let hub = start_with(folder.path(), small).await;
+    let mut console = hub.console().await;
+    let told = overview(&mut console, 20 << 10, 0..0).await;
+    check(&told, 1..TICKS + 1, "restarted");
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn an_overview_of_what_is_not_there_or_empty_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = start_with(folder.path(), small).await;
+    let mut console = hub.console().await;
+    let ask = Overview {
+        past_bytes: 0,
+        close_from_ns: 9,
+        close_to_ns: 3,
+    };
+    console.control(FrameKind::Overview, session(7), &ask).await;
+    match console.next_but_lists().await {
+        Seen::Frame(envelope, ..) => assert_eq!(envelope.kind, FrameKind::Notice),
+        other => panic!("{other:?}"),
+    }
+    let mut collector = hub.collector().await;
+    collector.open(ID, 1).await;
+    console.control(FrameKind::Overview, ID, &ask).await;
+    let told = read(&mut console).await;
+    assert_eq!((told.frames, told.stretches.len()), (0, 0));
+    hub.stop().await;
+}
