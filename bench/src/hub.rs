@@ -133,7 +133,16 @@ pub(crate) fn open_session(
 }
 
 pub(crate) fn connect(hub: &Hub) -> Result<WebSocket<TcpStream>> {
-    let request = format!("ws://{}/ws/collector", hub.address).into_client_request()?;
+    connect_as(hub, Role::Collector)
+}
+
+pub(crate) fn connect_as(hub: &Hub, role: Role) -> Result<WebSocket<TcpStream>> {
+    let path = if role == Role::Console { "console" } else { "collector" };
+    let mut request = format!("ws://{}/ws/{path}", hub.address).into_client_request()?;
+    if role == Role::Console {
+        let origin = format!("http://{}", hub.address).parse()?;
+        request.headers_mut().insert("origin", origin);
+    }
     let stream = TcpStream::connect(hub.address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -141,7 +150,7 @@ pub(crate) fn connect(hub: &Hub) -> Result<WebSocket<TcpStream>> {
         .ok()
         .context("the hub opens no WebSocket")?;
     let hello = Hello {
-        role: Role::Collector,
+        role,
         agent: "heaptide-bench".to_owned(),
         token: None,
     };

@@ -1,16 +1,17 @@
 //! How soon a day is on the screen: any range of a session of 24 hours, asked for as a console does.
 
-use crate::hub::{connect, open_session, start_of, wait_for_ack};
+use crate::hub::{connect, connect_as, open_session, start_of, wait_for_ack};
 use crate::record::{Program, Recordings};
 use crate::report::{Figure, Goal, Report};
 use crate::tools::{Hub, pass};
 use anyhow::{Context as _, Result, bail};
+use heaptide_protocol::control::{Overview, Role, Stretch};
 use heaptide_protocol::dictionary::{Dictionary, FrameDef, StackDef, StringDef, TagDef};
-use heaptide_protocol::frame::encode;
+use heaptide_protocol::frame::{encode, encode_control};
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
 use heaptide_protocol::lifetimes::{Allotment, Birth, Death, LifetimeTable};
 use heaptide_protocol::section::{Section, SectionWriter};
-use heaptide_protocol::{Envelope, FrameId, SessionId, StackId, StringId, SymbolGen, TagId};
+use heaptide_protocol::{Envelope, Frame, FrameId, FrameKind, SessionId, StackId, StringId, SymbolGen, TagId};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ const SITES: u32 = 200;
 /// Of them in a tick.
 const BUSY: u32 = 20;
 const WINDOW: u64 = 256;
+/// As `web/src/net/link.rs`.
+const CONSOLE_PAST_BYTES: u64 = 1_280 << 10;
 
 pub(crate) fn measure(quick: bool, recordings: &mut Recordings, report: &mut Report) -> Result<()> {
     let ticks = if quick { DAY_TICKS / 24 } else { DAY_TICKS };
@@ -43,6 +46,9 @@ pub(crate) fn measure(quick: bool, recordings: &mut Recordings, report: &mut Rep
     let parts = until_sealed(hub.address)?;
     let mut spent_ms = Vec::new();
     let mut megabytes = Vec::new();
+    let mut console_ms = Vec::new();
+    let mut console_megabytes = Vec::new();
+    let mut frames = Vec::new();
     // The whole day, hours, minutes and seconds, from its beginning, its middle and its end.
     let end_ns = ticks * TICK_NS;
     for length_ns in [end_ns, end_ns / 4, end_ns / 24, end_ns / 1_440, end_ns / 8_640] {
@@ -56,8 +62,13 @@ pub(crate) fn measure(quick: bool, recordings: &mut Recordings, report: &mut Rep
             let bytes = get(hub.address, &path)?;
             spent_ms.push(since.elapsed().as_secs_f64() * 1e3);
             megabytes.push(bytes as f64 / 1e6);
+            let opened = open_in_console(&hub, session, from_ns, from_ns + length_ns)?;
+            console_ms.push(opened.spent.as_secs_f64() * 1e3);
+            console_megabytes.push(opened.bytes as f64 / 1e6);
+            frames.push(opened.frames as f64);
         }
     }
+    report_console(&mut console_ms, &mut console_megabytes, &frames, report);
     let method = format!(
         "from the request to the last byte of the answer, {} h of ticks of 100 ms with {BUSY} of {SITES} call sites \
          each, in {parts} parts; ranges from 10 s to all of it at seven places; 1,500 points and 200 sites",
@@ -80,6 +91,80 @@ pub(crate) fn measure(quick: bool, recordings: &mut Recordings, report: &mut Rep
         .goal(Goal::AtMost(2.0 * 1.048_576)),
     );
     Ok(())
+}
+
+struct Opened {
+    spent: Duration,
+    bytes: usize,
+    frames: u64,
+}
+
+/// From the question of a connected console to the end of what is stored, read as a browser does.
+fn open_in_console(hub: &Hub, session: SessionId, from_ns: u64, to_ns: u64) -> Result<Opened> {
+    let mut socket = connect_as(hub, Role::Console)?;
+    let ask = Overview {
+        past_bytes: CONSOLE_PAST_BYTES,
+        close_from_ns: from_ns,
+        close_to_ns: to_ns,
+    };
+    let since = Instant::now();
+    socket.send(Message::binary(encode_control(FrameKind::Overview, session, &ask)?))?;
+    let (mut bytes, mut frames) = (0, 0);
+    let mut data = heaptide_analysis::Session::new();
+    loop {
+        let Message::Binary(message) = socket.read()? else {
+            continue;
+        };
+        let frame = Frame::parse(&message)?;
+        match frame.envelope.kind {
+            FrameKind::Data => {
+                bytes += message.len();
+                frames += 1;
+                data.apply(&frame)?;
+            }
+            FrameKind::Stretch => {
+                let stretch: Stretch = frame.control("stretch")?;
+                data.stretch(stretch.from_seq, stretch.to_seq, stretch.step_ns);
+            }
+            FrameKind::CaughtUp => break,
+            _ => {}
+        }
+    }
+    if data.missed_frames() > 0 {
+        bail!("{} frames are missing", data.missed_frames());
+    }
+    Ok(Opened {
+        spent: since.elapsed(),
+        bytes,
+        frames,
+    })
+}
+
+fn report_console(spent_ms: &mut [f64], megabytes: &mut [f64], frames: &[f64], report: &mut Report) {
+    report.add(Figure::new(
+        "range.console",
+        "ms",
+        spent_ms,
+        "the same ranges looked at closely by a console that opens the session anew, until it has read and analysed \
+         what is stored (natively)",
+    ));
+    spent_ms.sort_by(f64::total_cmp);
+    let slowest = spent_ms.last().copied().unwrap_or(0.0);
+    report.add(
+        Figure::new("range.console.slowest", "ms", &[slowest], "the slowest of them").goal(Goal::AtMost(300.0)),
+    );
+    megabytes.sort_by(f64::total_cmp);
+    let largest = megabytes.last().copied().unwrap_or(0.0);
+    report.add(
+        Figure::new("range.console.largest", "MB", &[largest], "data frames of the largest of them")
+            .goal(Goal::AtMost(2.0 * 1.048_576)),
+    );
+    report.add(Figure::new(
+        "range.console.frames",
+        "frames",
+        frames,
+        "data frames of each; stored are ten a second",
+    ));
 }
 
 /// Each site lives for five ticks after its turn.
