@@ -137,7 +137,11 @@ pub(crate) fn connect(hub: &Hub) -> Result<WebSocket<TcpStream>> {
 }
 
 pub(crate) fn connect_as(hub: &Hub, role: Role) -> Result<WebSocket<TcpStream>> {
-    let path = if role == Role::Console { "console" } else { "collector" };
+    let path = if role == Role::Console {
+        "console"
+    } else {
+        "collector"
+    };
     let mut request = format!("ws://{}/ws/{path}", hub.address).into_client_request()?;
     if role == Role::Console {
         let origin = format!("http://{}", hub.address).parse()?;

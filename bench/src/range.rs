@@ -11,7 +11,9 @@ use heaptide_protocol::frame::{encode, encode_control};
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
 use heaptide_protocol::lifetimes::{Allotment, Birth, Death, LifetimeTable};
 use heaptide_protocol::section::{Section, SectionWriter};
-use heaptide_protocol::{Envelope, Frame, FrameId, FrameKind, SessionId, StackId, StringId, SymbolGen, TagId};
+use heaptide_protocol::{
+    Envelope, Frame, FrameId, FrameKind, SessionId, StackId, StringId, SymbolGen, TagId,
+};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -108,7 +110,11 @@ fn open_in_console(hub: &Hub, session: SessionId, from_ns: u64, to_ns: u64) -> R
         close_to_ns: to_ns,
     };
     let since = Instant::now();
-    socket.send(Message::binary(encode_control(FrameKind::Overview, session, &ask)?))?;
+    socket.send(Message::binary(encode_control(
+        FrameKind::Overview,
+        session,
+        &ask,
+    )?))?;
     let (mut bytes, mut frames) = (0, 0);
     let mut data = heaptide_analysis::Session::new();
     loop {
@@ -151,13 +157,19 @@ fn report_console(spent_ms: &mut [f64], megabytes: &mut [f64], frames: &[f64], r
     spent_ms.sort_by(f64::total_cmp);
     let slowest = spent_ms.last().copied().unwrap_or(0.0);
     report.add(
-        Figure::new("range.console.slowest", "ms", &[slowest], "the slowest of them").goal(Goal::AtMost(300.0)),
+        Figure::new("range.console.slowest", "ms", &[slowest], "the slowest of them")
+            .goal(Goal::AtMost(300.0)),
     );
     megabytes.sort_by(f64::total_cmp);
     let largest = megabytes.last().copied().unwrap_or(0.0);
     report.add(
-        Figure::new("range.console.largest", "MB", &[largest], "data frames of the largest of them")
-            .goal(Goal::AtMost(2.0 * 1.048_576)),
+        Figure::new(
+            "range.console.largest",
+            "MB",
+            &[largest],
+            "data frames of the largest of them",
+        )
+        .goal(Goal::AtMost(2.0 * 1.048_576)),
     );
     report.add(Figure::new(
         "range.console.frames",

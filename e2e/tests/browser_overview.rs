@@ -26,7 +26,10 @@ fn a_long_session_opens_in_steps_and_is_exact_where_one_looks() {
     };
     let hub = Hub::start(&binary);
     let options = format!("--allow-rate-write --sampling-rate {RATE_BYTES}");
-    let flags = format!("-windows 20 -leak -gc -pace 500ms -window-bytes {}", window_bytes(65_536));
+    let flags = format!(
+        "-windows 20 -leak -gc -pace 500ms -window-bytes {}",
+        window_bytes(65_536)
+    );
     let mut sites = Sites::started(hub.run(&options, &program, &flags));
     let session = heaptide::session_of(&sites.process);
     let console = hub.console();
@@ -47,7 +50,9 @@ fn a_long_session_opens_in_steps_and_is_exact_where_one_looks() {
             let listed = state.sessions.iter().find(|summary| summary.session == session);
             listed.map_or(0, |summary| summary.stored_bytes)
         });
-        (stored > 2 * PAST_BYTES).then_some(stored).ok_or_else(|| format!("{stored} bytes"))
+        (stored > 2 * PAST_BYTES)
+            .then_some(stored)
+            .ok_or_else(|| format!("{stored} bytes"))
     });
     until("levels of all of it", || {
         let parts = counter(&hub, "level_parts");
@@ -76,7 +81,9 @@ fn a_long_session_opens_in_steps_and_is_exact_where_one_looks() {
             let got = shown()?;
             // The page has whole bytes.
             let is_same = got.0 == expected.0 && (got.1 - expected.1).abs() < 1.0;
-            is_same.then_some(()).ok_or_else(|| format!("{got:?}, every frame says {expected:?}"))
+            is_same
+                .then_some(())
+                .ok_or_else(|| format!("{got:?}, every frame says {expected:?}"))
         });
     };
     expect("what is live at the end", span, Metric::Live);

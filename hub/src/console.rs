@@ -447,7 +447,10 @@ impl Sender<'_> {
             Some(Told::Steps { stretch, frames }) => {
                 self.send(peer::control(FrameKind::Stretch, session.id, &stretch))
                     .await?;
-                self.hub.stats.frames_told_in_steps.add(stretch.to_seq - cursor.next_seq + 1);
+                self.hub
+                    .stats
+                    .frames_told_in_steps
+                    .add(stretch.to_seq - cursor.next_seq + 1);
                 for frame in frames {
                     self.send_data(frame).await?;
                 }
@@ -456,7 +459,10 @@ impl Sender<'_> {
             Some(Told::Each { to_seq }) if cursor.next_seq <= to_seq => {
                 let chunk = match session.with_log(|log| log.stretch(cursor)) {
                     Some(stretch) => self.read(&session, stretch, cursor).await,
-                    None => Chunk { items: Vec::new(), cursor },
+                    None => Chunk {
+                        items: Vec::new(),
+                        cursor,
+                    },
                 };
                 let is_stuck = chunk.cursor == cursor;
                 let items = chunk.items.into_iter().filter(|item| item.first_seq() <= to_seq);

@@ -14,9 +14,9 @@ mod sys;
 use heaptide_analysis::{Session, parity};
 use heaptide_policy::{FleetPolicy, Policy};
 use heaptide_protocol::control::{
-    Ack, CaughtUp, ClockPing, ClockPong, ClockReading, Hello, Missed, Notice, Open, Overview,
-    PolicyOutcome, PolicyPropose, PolicySet, PolicyState, Pulse, Refuse, Sessions as SessionList, Stretch,
-    Subscribe, Welcome,
+    Ack, CaughtUp, ClockPing, ClockPong, ClockReading, Hello, Missed, Notice, Open, Overview, PolicyOutcome,
+    PolicyPropose, PolicySet, PolicyState, Pulse, Refuse, Sessions as SessionList, Stretch, Subscribe,
+    Welcome,
 };
 use heaptide_protocol::frame::{HEAD_BYTES, MAX_RAW_BYTES};
 use heaptide_protocol::report::{ReportAsk, ReportKind, ReportQuery, ReportTold, Window};

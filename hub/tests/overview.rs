@@ -92,7 +92,8 @@ async fn read(console: &mut Client) -> Told {
             FrameKind::Stretch => {
                 let stretch: Stretch = parsed.control("test").unwrap();
                 assert_eq!(stretch.from_seq, told.data.last_seq() + 1);
-                told.data.stretch(stretch.from_seq, stretch.to_seq, stretch.step_ns);
+                told.data
+                    .stretch(stretch.from_seq, stretch.to_seq, stretch.step_ns);
                 told.stretches.push(stretch);
             }
             FrameKind::CaughtUp => return told,
@@ -124,7 +125,11 @@ fn check(told: &Told, ticks: std::ops::Range<u64>, what: &str) {
     };
     let count = ticks.end - ticks.start;
     let freed = (ticks.start.max(6)..ticks.end).count() as u64;
-    for (metric, expected) in [(Metric::Allocated, count), (Metric::Freed, freed), (Metric::Live, 5)] {
+    for (metric, expected) in [
+        (Metric::Allocated, count),
+        (Metric::Freed, freed),
+        (Metric::Live, 5),
+    ] {
         let got = told.data.sites(&query(metric)).total.value;
         assert_eq!(got, expected as f64 * 6_000.0, "{what}: {metric:?} in {ticks:?}");
     }
@@ -146,13 +151,24 @@ async fn a_long_past_comes_in_steps_and_says_the_same() {
     // In steps of ten seconds: the newest frames come as they are.
     let wide = overview(&mut console, stored / 4, 0..0).await;
     assert!(wide.frames < 500, "{} frames", wide.frames);
-    assert!(wide.bytes as u64 <= stored / 4, "{} of {stored} bytes", wide.bytes);
+    assert!(
+        wide.bytes as u64 <= stored / 4,
+        "{} of {stored} bytes",
+        wide.bytes
+    );
     check(&wide, 1..TICKS + 1, "wide");
     for (from, to) in [(100, 200), (1_000, 3_000), (5_000, 5_100)] {
         check(&wide, from..to, "wide");
     }
-    assert!(wide.stretches.iter().all(|stretch| stretch.step_ns == 10_000_000_000));
-    assert_eq!(hub.counter("frames_told_in_steps").await, wide.data.last_seq() - tail(&wide));
+    assert!(
+        wide.stretches
+            .iter()
+            .all(|stretch| stretch.step_ns == 10_000_000_000)
+    );
+    assert_eq!(
+        hub.counter("frames_told_in_steps").await,
+        wide.data.last_seq() - tail(&wide)
+    );
 
     // Each frame of a range, from the middle of a step on.
     let close = overview(&mut console, stored / 4, 2_345..2_399).await;
@@ -195,7 +211,9 @@ async fn without_its_files_and_after_a_restart_each_frame_comes() {
     let (hub, _collector) = filled(folder.path()).await;
     let levels = hub.session_dir(ID).join("levels");
     let steps = || {
-        let all = std::fs::read_dir(&levels).unwrap().map(|entry| entry.unwrap().path());
+        let all = std::fs::read_dir(&levels)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
         all.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("steps-"))
             .collect::<Vec<_>>()
     };

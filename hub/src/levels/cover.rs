@@ -68,11 +68,19 @@ mod tests {
             (
                 1_790 * SECOND..u64::MAX,
                 2,
-                vec![(2, 1_790 * SECOND..1_800 * SECOND), (4, 1_800 * SECOND..HOUR), (5, HOUR..u64::MAX)],
+                vec![
+                    (2, 1_790 * SECOND..1_800 * SECOND),
+                    (4, 1_800 * SECOND..HOUR),
+                    (5, HOUR..u64::MAX),
+                ],
             ),
         ];
         for (wanted, finest, expected) in cases {
-            assert_eq!(cover(wanted.clone(), finest), expected, "{wanted:?} from level {finest}");
+            assert_eq!(
+                cover(wanted.clone(), finest),
+                expected,
+                "{wanted:?} from level {finest}"
+            );
         }
     }
 

@@ -142,6 +142,12 @@ fn make(
     let step_sink = &mut |width: usize, frames: Vec<Vec<u8>>| step_writer.step(width, &frames);
     let (mut begun, mut first_ns, mut last_ns) = (false, u64::MAX, 0);
     let session_folder = hub.store.folder(session.id);
+    if from_seq > 1 {
+        let before = from_seq - 1..=from_seq - 1;
+        replay::between(&session_folder, session, before, &mut |frame| {
+            step_builder.warm_up(frame);
+        })?;
+    }
     replay::between(&session_folder, session, seqs, &mut |frame| {
         state.apply(frame);
         first_ns = first_ns.min(frame.envelope.first_ns);
@@ -158,10 +164,9 @@ fn make(
     let (rows, bytes) = sink.finish(durable)?;
     let mut step_bytes = step_writer.finish(durable)?;
     if let Some(why) = step_builder.failed {
-        hub.config
-            .log
-            .about("session", session.id)
-            .warning(format!("no steps for frames {from_seq} to {to_seq}: {why}; they are sent as they are"));
+        hub.config.log.about("session", session.id).warning(format!(
+            "no steps for frames {from_seq} to {to_seq}: {why}; they are sent as they are"
+        ));
         step_bytes.clear();
     }
     hub.stats.level_samples_left_out.add(builder.left_out);

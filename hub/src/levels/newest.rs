@@ -45,7 +45,8 @@ impl Newest {
             let Some(of) = parts.get_mut(&session) else {
                 return Vec::new();
             };
-            let (gone, kept): (Vec<Part>, Vec<Part>) = std::mem::take(of).into_iter().partition(|part| wanted(part));
+            let (gone, kept): (Vec<Part>, Vec<Part>) =
+                std::mem::take(of).into_iter().partition(|part| wanted(part));
             if kept.is_empty() {
                 parts.remove(&session);
             } else {

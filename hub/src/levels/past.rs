@@ -26,9 +26,14 @@ pub(crate) struct Past {
 /// What is to be sent of one part.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Told {
-    Steps { stretch: Stretch, frames: Vec<Bytes> },
+    Steps {
+        stretch: Stretch,
+        frames: Vec<Bytes>,
+    },
     /// Each frame up to this number.
-    Each { to_seq: u64 },
+    Each {
+        to_seq: u64,
+    },
 }
 
 impl Past {
@@ -46,7 +51,12 @@ impl Past {
         }
         past.parts = newest::all(hub, session.id)?.into();
         let half = ask.past_bytes / 2;
-        let of_all = |width: usize| past.parts.iter().map(|(_, part)| part.steps_bytes(width)).sum::<u64>();
+        let of_all = |width: usize| {
+            past.parts
+                .iter()
+                .map(|(_, part)| part.steps_bytes(width))
+                .sum::<u64>()
+        };
         past.wide = (0..STEPS_NS.len())
             .find(|width| of_all(*width) <= half)
             .or(Some(STEPS_NS.len() - 1));
@@ -72,7 +82,9 @@ impl Past {
         let (folder, part) = self.parts.pop_front()?;
         let mut told = Vec::new();
         if next_seq < part.from_seq {
-            told.push(Told::Each { to_seq: part.from_seq - 1 });
+            told.push(Told::Each {
+                to_seq: part.from_seq - 1,
+            });
         }
         let of_part = match self.wide {
             Some(wide) if part.steps_bytes(wide) < u64::MAX => self.tell(session, &folder, &part, wide),
@@ -92,7 +104,9 @@ impl Past {
     fn tell(&self, session: &Session, folder: &Path, part: &Part, wide: usize) -> io::Result<Vec<Told>> {
         let all = steps::read(folder, session.id, part, wide)?;
         let before = all.partition_point(|(step, _)| step.last_ns < self.close_ns.start);
-        let until = all.partition_point(|(step, _)| step.first_ns < self.close_ns.end).max(before);
+        let until = all
+            .partition_point(|(step, _)| step.first_ns < self.close_ns.end)
+            .max(before);
         if before == until || self.narrow == Some(wide) {
             return Ok(vec![steps_of(part.from_seq, &all, wide)]);
         }
@@ -100,7 +114,9 @@ impl Past {
         if before > 0 {
             told.push(steps_of(part.from_seq, &all[..before], wide));
         }
-        let from_seq = before.checked_sub(1).map_or(part.from_seq, |at| all[at].0.seq + 1);
+        let from_seq = before
+            .checked_sub(1)
+            .map_or(part.from_seq, |at| all[at].0.seq + 1);
         let to_seq = all[until - 1].0.seq;
         match self.narrow {
             None => told.push(Told::Each { to_seq }),

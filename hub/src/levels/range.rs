@@ -190,7 +190,11 @@ impl Gathered {
         let [_, tags, gauges] = own;
         // Beyond its ends, a part has nothing, so that the widest ticks fit.
         let width_ns = LEVELS_NS[self.level];
-        let from_ns = if self.from_ns <= part.first_ns { 0 } else { self.from_ns };
+        let from_ns = if self.from_ns <= part.first_ns {
+            0
+        } else {
+            self.from_ns
+        };
         let to_ns = if self.to_ns > part.last_ns {
             u64::MAX
         } else {

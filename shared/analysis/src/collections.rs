@@ -2,6 +2,7 @@
 
 use crate::views::{GcCycle, Pause, Window};
 use heaptide_protocol::events::{Event, EventBody, EventKind};
+use heaptide_protocol::gauges::{Gauge, GaugeValue};
 
 /// Of each kind; the oldest go first and are counted.
 const MAX_KEPT: usize = 20_000;
@@ -29,6 +30,48 @@ pub(crate) struct CollectionTotals {
     pub(crate) pauses: u64,
     pub(crate) pause_total_ns: u64,
     pub(crate) pause_longest_ns: u64,
+}
+
+impl CollectionTotals {
+    /// As gauges of a step, and back.
+    const GAUGES: [Gauge; 4] = [
+        Gauge::STEP_COLLECTIONS,
+        Gauge::STEP_PAUSES,
+        Gauge::STEP_PAUSE_NS,
+        Gauge::STEP_LONGEST_PAUSE_NS,
+    ];
+
+    #[cfg(feature = "store")]
+    pub(crate) fn gauges(&self) -> impl Iterator<Item = GaugeValue> {
+        let values = [
+            self.cycles,
+            self.pauses,
+            self.pause_total_ns,
+            self.pause_longest_ns,
+        ];
+        let all = Self::GAUGES.into_iter().zip(values);
+        all.map(|(gauge, value)| GaugeValue { gauge, value })
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.cycles += other.cycles;
+        self.pauses += other.pauses;
+        self.pause_total_ns = self.pause_total_ns.saturating_add(other.pause_total_ns);
+        self.pause_longest_ns = self.pause_longest_ns.max(other.pause_longest_ns);
+    }
+
+    pub(crate) fn of(values: &[GaugeValue]) -> Self {
+        let [cycles, pauses, pause_total_ns, pause_longest_ns] = Self::GAUGES.map(|gauge| {
+            let found = values.iter().find(|value| value.gauge == gauge);
+            found.map_or(0, |value| value.value)
+        });
+        Self {
+            cycles,
+            pauses,
+            pause_total_ns,
+            pause_longest_ns,
+        }
+    }
 }
 
 #[derive(Debug, Default)]

@@ -212,6 +212,16 @@ impl Tally {
         self.combine(other, -1)
     }
 
+    /// A share of it, as if it had come evenly.
+    pub(crate) fn share(&self, share: f64) -> Self {
+        Self {
+            samples: (self.samples as f64 * share) as i64,
+            rates_bytes: self.rates_bytes * share,
+            bytes: Sum::default().plus(&self.bytes, share),
+            objects: Sum::default().plus(&self.objects, share),
+        }
+    }
+
     fn combine(&self, other: &Self, sign: i64) -> Self {
         let samples = self.samples + sign * other.samples;
         if samples == 0 {

@@ -68,6 +68,13 @@ impl Flow {
         }
     }
 
+    pub(crate) fn share(&self, share: f64) -> Self {
+        Self {
+            born: self.born.share(share),
+            died: self.died.share(share),
+        }
+    }
+
     pub(crate) fn live(&self) -> Tally {
         self.born.minus(&self.died)
     }

@@ -1,7 +1,7 @@
 //! A session as a viewer holds it: frames go in, views come out. Bounded whatever comes in.
 
 use crate::AnalysisError;
-use crate::collections::Collections;
+use crate::collections::{CollectionTotals, Collections};
 use crate::flame;
 #[cfg(feature = "reports")]
 use crate::goroutine_events::GoroutineEvents;
@@ -74,6 +74,8 @@ pub struct Session {
     /// Where time passes in steps, and how wide they are: one entry for each stretch.
     stepped: Vec<(Window, u64)>,
     stretch_begins: bool,
+    /// The tick before the one that came last.
+    step_from: u32,
     #[cfg(feature = "reports")]
     pub(crate) goroutine_events: GoroutineEvents,
     /// The heap is counted by Go's own profile, by the policy in force.
@@ -273,6 +275,7 @@ impl Session {
         Timeline {
             window,
             step_ns,
+            told_ns: self.step_in(window),
             points,
             cycles: self.collections.cycles_in(window),
             pauses: self.collections.pauses_in(window),
@@ -401,12 +404,22 @@ impl Session {
         for (total, flow) in totals.flows.iter_mut().zip(flows) {
             *total = total.plus(&flow);
         }
+        if tick > last {
+            self.step_from = last;
+        }
+        if self.last_seq <= self.stepped_to_seq {
+            ticks.spread(self.step_from, tick);
+        }
         self.newest_sample_ns = self.newest_sample_ns.max(table.newest_ns);
     }
 
     fn apply_gauges(&mut self, gauges: &Gauges) {
         #[cfg(feature = "reports")]
         self.kernel.apply_gauges(gauges);
+        if self.last_seq <= self.stepped_to_seq {
+            let totals = CollectionTotals::of(&gauges.values);
+            self.collections.totals.add(&totals);
+        }
         for value in &gauges.values {
             self.gauges.insert(value.gauge, value.value);
         }
@@ -427,6 +440,7 @@ impl Session {
             totals.rss_bytes = find(Gauge::RSS_BYTES).or(totals.rss_bytes);
             totals.pss_bytes = find(Gauge::PSS_BYTES).or(totals.pss_bytes);
             totals.runtime_bytes = find(Gauge::GO_ALLOCATED_BYTES).or(totals.runtime_bytes);
+            totals.collections = self.collections.totals;
         }
     }
 

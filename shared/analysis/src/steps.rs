@@ -6,6 +6,7 @@
 //! different widths that nest can be mixed.
 
 use crate::AnalysisError;
+use crate::collections::{CollectionTotals, Collections};
 use crate::lifetimes::Site;
 use heaptide_protocol::frame::encode;
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
@@ -33,6 +34,7 @@ pub struct StepBuilder {
     open: [Open; STEPS_NS.len()],
     tick_ns: u64,
     generation: SymbolGen,
+    collections: Collections,
     /// A step that would need more frames than it stands for, or one that can't be encoded: steps of this width and
     /// wider ones are not whole.
     pub failed: Option<AnalysisError>,
@@ -57,6 +59,7 @@ struct Open {
     gauges: BTreeMap<Gauge, u64>,
     gauges_ns: u64,
     loss: Option<LossReport>,
+    collections: CollectionTotals,
     /// What is told as it was.
     told: Vec<Section>,
 }
@@ -68,6 +71,7 @@ impl StepBuilder {
             open: Default::default(),
             tick_ns: 0,
             generation: SymbolGen::default(),
+            collections: Collections::default(),
             failed: None,
         }
     }
@@ -96,8 +100,25 @@ impl StepBuilder {
         finest.last_seq = envelope.seq;
         finest.last_ns = finest.last_ns.max(envelope.last_ns);
         for section in sections {
-            finest.take(section);
+            match section {
+                Section::Events(batch) => batch.iter().for_each(|event| self.collections.apply(&event)),
+                section => finest.take(section),
+            }
         }
+        let totals = std::mem::take(&mut self.collections.totals);
+        finest.collections.add(&totals);
+    }
+
+    /// Takes in the frame before the first, in which a pause may have begun.
+    pub fn warm_up(&mut self, frame: &Frame<'_>) {
+        let mut scratch = Vec::new();
+        let raw = frame.raw(&mut scratch).unwrap_or_default();
+        for section in Sections::new(raw).map_while(Result::ok) {
+            if let Section::Events(batch) = section {
+                batch.iter().for_each(|event| self.collections.apply(&event));
+            }
+        }
+        self.collections.totals = CollectionTotals::default();
     }
 
     /// Steps that are not over are told as far as they go; the rest of them becomes steps of its own.
@@ -198,6 +219,7 @@ impl Open {
         self.gauges.extend(next.gauges);
         self.gauges_ns = self.gauges_ns.max(next.gauges_ns);
         self.loss = next.loss.or(self.loss.take());
+        self.collections.add(&next.collections);
         self.told.extend(next.told);
     }
 
@@ -221,7 +243,12 @@ impl Open {
         Ok(frames.collect::<Result<_, _>>()?)
     }
 
-    fn payloads(&self, symbol_gen: SymbolGen, tick_ns: u64, step_ns: u64) -> Result<Vec<Vec<u8>>, AnalysisError> {
+    fn payloads(
+        &self,
+        symbol_gen: SymbolGen,
+        tick_ns: u64,
+        step_ns: u64,
+    ) -> Result<Vec<Vec<u8>>, AnalysisError> {
         let mut writer = SectionWriter::default();
         let mut payloads = Vec::new();
         let mut push = |section: &Section| {
@@ -278,14 +305,16 @@ impl Open {
         if tick_ns > 0 {
             push(&Section::Lifetimes(table))?;
         }
-        if !self.gauges.is_empty() {
-            let values = self.gauges.iter().map(|(gauge, value)| GaugeValue {
-                gauge: *gauge,
-                value: *value,
-            });
+        let values = self.gauges.iter().map(|(gauge, value)| GaugeValue {
+            gauge: *gauge,
+            value: *value,
+        });
+        let told = self.collections.gauges().filter(|value| value.value > 0);
+        let values: Vec<GaugeValue> = values.chain(told).collect();
+        if !values.is_empty() {
             push(&Section::Gauges(Gauges {
                 timestamp_ns: self.gauges_ns,
-                values: values.collect(),
+                values,
             }))?;
         }
         if let Some(loss) = &self.loss {

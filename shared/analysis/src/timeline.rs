@@ -84,6 +84,20 @@ impl Ticks {
         &mut self.ticks[index]
     }
 
+    /// What came in a step, told at its last tick `to`, comes evenly since `from`: when within it nobody knows.
+    pub(crate) fn spread(&mut self, from: u32, to: u32) {
+        let (Some(first), Some(last)) = (self.ticks.get(from as usize), self.ticks.get(to as usize)) else {
+            return;
+        };
+        let (first, last) = (first.flows, last.flows);
+        for at in from + 1..to {
+            let share = f64::from(at - from) / f64::from(to - from);
+            for (nth, flow) in self.ticks[at as usize].flows.iter_mut().enumerate() {
+                *flow = first[nth].plus(&last[nth].minus(&first[nth]).share(share));
+            }
+        }
+    }
+
     pub(crate) fn last(&self) -> Tick {
         self.ticks.last().copied().unwrap_or_default()
     }

@@ -66,6 +66,8 @@ pub struct TimelineQuery {
 pub struct Timeline {
     pub window: Window,
     pub step_ns: u64,
+    /// The widest steps in which this viewer was told of it, without single events; 0 if there are none.
+    pub told_ns: u64,
     pub points: Vec<TimelinePoint>,
     pub cycles: Vec<GcCycle>,
     pub pauses: Vec<Pause>,

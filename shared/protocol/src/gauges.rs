@@ -87,6 +87,10 @@ gauges! {
     GO_HEAP_RELEASED_BYTES = 70, "Heap returned to the system", "runtime.memstats.heapStats.released";
     GO_STACKS_BYTES = 71, "Goroutine stacks", "runtime.memstats.heapStats.inStacks";
     GO_METADATA_BYTES = 72, "Runtime metadata", "runtime.memstats mspan, mcache, buckhash, gcMisc, other";
+    STEP_COLLECTIONS = 80, "Collections in the step", "GC events that the step stands for";
+    STEP_PAUSES = 81, "Pauses in the step", "stop-the-world events that the step stands for";
+    STEP_PAUSE_NS = 82, "Time paused in the step", "stop-the-world events that the step stands for";
+    STEP_LONGEST_PAUSE_NS = 83, "Longest pause in the step", "stop-the-world events that the step stands for";
 }
 
 #[cfg(test)]

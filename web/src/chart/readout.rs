@@ -191,6 +191,7 @@ pub(super) mod tests {
                 to_ns: 10_000,
             },
             step_ns: 1000,
+            told_ns: 0,
             points: (1..=10).map(point).collect(),
             cycles: vec![
                 GcCycle {

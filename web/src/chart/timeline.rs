@@ -376,13 +376,16 @@ impl Chart {
         parts.events.set_inner_html(&events);
         let chosen = state.chosen();
         parts.clear.set_hidden(chosen.is_none());
-        let length = chosen.map(|window| duration(window.to_ns.saturating_sub(window.from_ns)));
-        set_text(
-            &parts.length,
-            &length
-                .map(|length| format!("{length} selected"))
-                .unwrap_or_default(),
-        );
+        let told_ns = state.timeline.as_ref().map_or(0, |timeline| timeline.told_ns);
+        let words = match chosen {
+            Some(window) => {
+                let length_ns = window.to_ns.saturating_sub(window.from_ns);
+                format!("{} selected", duration(length_ns))
+            }
+            None if told_ns > 0 => format!("in steps of {}; select a part to see more", duration(told_ns)),
+            None => String::new(),
+        };
+        set_text(&parts.length, &words);
     }
 
     fn show_overlays(&self, readout: &Readout) {

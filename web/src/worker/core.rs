@@ -76,7 +76,11 @@ impl Watched {
             return None;
         }
         // What is looked at as it comes goes on.
-        let to_ns = if window.to_ns >= end_ns { u64::MAX } else { window.to_ns };
+        let to_ns = if window.to_ns >= end_ns {
+            u64::MAX
+        } else {
+            window.to_ns
+        };
         self.close = Window { to_ns, ..window };
         Some(self.close)
     }

@@ -113,7 +113,10 @@ fn a_heap_tag_is_the_sum_of_its_sites_in_every_tick_of_every_level() {
                 let of_sites = [allocated, freed, live.values().sum()];
                 let told = [row.allocated.bytes, row.freed.bytes, row.live.bytes];
                 for (expected, got) in of_sites.into_iter().zip(told) {
-                    assert!((expected - got).abs() < 1e-3, "expected {of_sites:?}, got {told:?}");
+                    assert!(
+                        (expected - got).abs() < 1e-3,
+                        "expected {of_sites:?}, got {told:?}"
+                    );
                 }
             }
             assert!(sites.next().is_none() && !tags.is_empty());

@@ -8,7 +8,7 @@ use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
 use heaptide_protocol::section::Section;
 
 /// A pause and a collection in each tick, the pause as long as the tick is late.
-fn collection(tick: u64) -> Section {
+pub(super) fn collection(tick: u64) -> Section {
     let at = (tick + ORIGIN_TICK) * TICK_NS;
     let mut batch = EventBatch::new(tick * 10, at, SymbolGen(0), 1, false);
     for (kind, at) in [
@@ -22,7 +22,7 @@ fn collection(tick: u64) -> Section {
 }
 
 /// RSS that tells its tick.
-fn gauges(tick: u64) -> Section {
+pub(super) fn gauges(tick: u64) -> Section {
     Section::Gauges(Gauges {
         timestamp_ns: (tick + ORIGIN_TICK) * TICK_NS + 5,
         values: vec![GaugeValue {

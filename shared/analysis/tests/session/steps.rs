@@ -1,9 +1,9 @@
 //! A session told in steps, of one width or of several, against a plain list of objects.
 
-use super::{Object, SITES, counts, frames, objects, window};
+use super::{Object, SITES, counts, dictionary, encode, frames, objects, past, play, start, table, window};
 use heaptide_analysis::Session;
 use heaptide_analysis::steps::{STEPS_NS, StepBuilder};
-use heaptide_analysis::views::{Metric, ProfileQuery};
+use heaptide_analysis::views::{Headline, Metric, ProfileQuery, TimelineQuery};
 use heaptide_protocol::{Frame, SessionId};
 
 const TICKS: u64 = 1_300;
@@ -59,7 +59,10 @@ fn check(session: &Session, list: &[Object], borders: &[u64], what: &str) {
                     let name = format!("main.site{site}");
                     let row = sites.rows.iter().find(|row| row.function == name);
                     let got = row.map_or(0.0, |row| row.bytes.value);
-                    assert_eq!(got, expected as f64, "{what}: {metric:?} of {name} in {from}..{to}");
+                    assert_eq!(
+                        got, expected as f64,
+                        "{what}: {metric:?} of {name} in {from}..{to}"
+                    );
                 }
             }
         }
@@ -72,7 +75,10 @@ fn every_width_says_the_same_between_its_borders() {
     let list = objects(1, 3_000, TICKS);
     let all = frames(&list, TICKS, 1);
     let told = steps(&all, &[0]);
-    for (width, borders) in [&TEN_SECONDS[..], &MINUTES, &[0, TICKS], &[0, TICKS]].into_iter().enumerate() {
+    for (width, borders) in [&TEN_SECONDS[..], &MINUTES, &[0, TICKS], &[0, TICKS]]
+        .into_iter()
+        .enumerate()
+    {
         let mut session = Session::new();
         tell(&mut session, &told[width], STEPS_NS[width]);
         check(&session, &list, borders, &format!("width {width}"));
@@ -105,7 +111,12 @@ fn narrow_steps_and_single_frames_stand_between_wide_ones() {
         tell(&mut session, &close, step_ns);
         tell(&mut session, &told[1][2..], STEPS_NS[1]);
         check(&session, &list, borders, &format!("steps of {step_ns} ns"));
-        check(&session, &list, &MINUTES, &format!("around steps of {step_ns} ns"));
+        check(
+            &session,
+            &list,
+            &MINUTES,
+            &format!("around steps of {step_ns} ns"),
+        );
         assert_eq!(session.step_in(window(600, 1_000)), step_ns);
         assert_eq!(session.step_in(window(500, 1_000)), STEPS_NS[1]);
     }
@@ -119,5 +130,44 @@ fn parts_may_end_within_a_step() {
         let mut session = Session::new();
         tell(&mut session, told, STEPS_NS[width]);
         check(&session, &list, &[0, TICKS], &format!("width {width}"));
+    }
+}
+
+#[test]
+fn pauses_are_counted_gauges_are_the_last_and_rates_are_means() {
+    let list = objects(4, 3_000, TICKS);
+    let mut all = vec![encode(1, 0, &[start(), dictionary()])];
+    all.extend((0..TICKS).map(|tick| {
+        let sections = [table(&list, tick, 1), past::collection(tick), past::gauges(tick)];
+        encode(tick + 2, tick, &sections)
+    }));
+    let exact = play(&all).headline();
+    for (width, told) in steps(&all, &[0]).iter().enumerate() {
+        let mut session = Session::new();
+        tell(&mut session, told, STEPS_NS[width]);
+        let headline = session.headline();
+        let figures = |of: &Headline| {
+            let pauses = (of.gc_cycles, of.pauses, of.pause_total_ns, of.pause_longest_ns);
+            (pauses, of.rss.clone(), of.live.clone(), of.samples)
+        };
+        assert_eq!(figures(&headline), figures(&exact), "width {width}");
+        assert_eq!(session.timeline(&query(0, TICKS)).told_ns, STEPS_NS[width]);
+        if width == 0 {
+            let told = session.timeline(&query(150, 250));
+            let born = list.iter().filter(|object| (150..250).contains(&object.born));
+            let mean = born.map(|object| object.size_bytes).sum::<u64>() as f64 / 10.0;
+            assert_eq!(told.points.len(), 10);
+            for point in &told.points {
+                let off = (point.allocated_per_s - mean).abs();
+                assert!(off < 0.01 * mean, "{} instead of {mean}", point.allocated_per_s);
+            }
+        }
+    }
+}
+
+fn query(from_tick: u64, to_tick: u64) -> TimelineQuery {
+    TimelineQuery {
+        window: window(from_tick, to_tick),
+        points: 10,
     }
 }

@@ -407,7 +407,15 @@ fn told_in_minutes(core: &mut Core) {
     for step in 1..=10 {
         core.socket_message(0, &data(step * MINUTE));
     }
-    core.socket_message(0, &control(FrameKind::CaughtUp, &CaughtUp { last_seq: 10 * MINUTE }));
+    core.socket_message(
+        0,
+        &control(
+            FrameKind::CaughtUp,
+            &CaughtUp {
+                last_seq: 10 * MINUTE,
+            },
+        ),
+    );
 }
 
 fn select(core: &mut Core, number: u32, from_tick: u64, to_tick: u64) {
