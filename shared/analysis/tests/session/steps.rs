@@ -71,7 +71,7 @@ fn check(session: &Session, list: &[Object], borders: &[u64], what: &str) {
 }
 
 #[test]
-fn every_width_says_the_same_between_its_borders() {
+fn invariant_10_every_width_says_the_same_between_its_borders() {
     let list = objects(1, 3_000, TICKS);
     let all = frames(&list, TICKS, 1);
     let told = steps(&all, &[0]);
