@@ -74,8 +74,8 @@ pub struct Session {
     /// Where time passes in steps, and how wide they are: one entry for each stretch.
     stepped: Vec<(Window, u64)>,
     stretch_begins: bool,
-    /// The tick before the one that came last.
-    step_from: u32,
+    /// The ticks of the last table and of the one before.
+    table_ticks: [u32; 2],
     #[cfg(feature = "reports")]
     pub(crate) goroutine_events: GoroutineEvents,
     /// The heap is counted by Go's own profile, by the policy in force.
@@ -404,11 +404,12 @@ impl Session {
         for (total, flow) in totals.flows.iter_mut().zip(flows) {
             *total = total.plus(&flow);
         }
-        if tick > last {
-            self.step_from = last;
+        let [before, newest] = &mut self.table_ticks;
+        if tick > *newest {
+            (*before, *newest) = (*newest, tick);
         }
         if self.last_seq <= self.stepped_to_seq {
-            ticks.spread(self.step_from, tick);
+            ticks.spread(*before, tick);
         }
         self.newest_sample_ns = self.newest_sample_ns.max(table.newest_ns);
     }
@@ -500,6 +501,7 @@ impl Session {
             }
             ticks.coarsen();
             self.lifetimes.coarsen();
+            self.table_ticks = self.table_ticks.map(|tick| tick / 2);
         }
     }
 
