@@ -155,11 +155,14 @@ fn open(path: &Path, schema: &str) -> Result<SerializedFileReader<File>> {
     )))
 }
 
+/// What is done with a group and the begins of its ticks.
+type TakeGroup<'a> = dyn FnMut(&dyn RowGroupReader, &[i64]) -> Result<()> + 'a;
+
 /// The groups that may have rows of the ticks wanted, with the begins of their ticks.
 fn each_group(
     file: &SerializedFileReader<File>,
     wanted: &Range<u64>,
-    take: &mut dyn FnMut(&dyn RowGroupReader, &[i64]) -> Result<()>,
+    take: &mut TakeGroup<'_>,
 ) -> Result<()> {
     for at in 0..file.num_row_groups() {
         let group = file.get_row_group(at)?;

@@ -148,7 +148,7 @@ fn pauses_are_counted_gauges_are_the_last_and_rates_are_means() {
         let headline = session.headline();
         let figures = |of: &Headline| {
             let pauses = (of.gc_cycles, of.pauses, of.pause_total_ns, of.pause_longest_ns);
-            (pauses, of.rss.clone(), of.live.clone(), of.samples)
+            (pauses, of.rss, of.live, of.samples)
         };
         assert_eq!(figures(&headline), figures(&exact), "width {width}");
         assert_eq!(session.timeline(&query(0, TICKS)).told_ns, STEPS_NS[width]);
