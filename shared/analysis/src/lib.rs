@@ -22,6 +22,7 @@ mod samples;
 #[cfg(test)]
 mod seeded;
 mod session;
+mod stepped;
 #[cfg(feature = "store")]
 pub mod steps;
 #[cfg(feature = "store")]

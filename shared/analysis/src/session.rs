@@ -8,6 +8,7 @@ use crate::goroutine_events::GoroutineEvents;
 #[cfg(feature = "reports")]
 use crate::kernel::Kernel;
 use crate::lifetimes::{Flow, Lifetimes, Selection, StackTally};
+use crate::stepped::Stepped;
 use crate::symbols::Symbols;
 use crate::timeline::{MAX_TICKS, Ticks};
 use crate::views::{
@@ -67,15 +68,7 @@ pub struct Session {
     clock_held: u64,
     scratch: Vec<u8>,
     missing_since_ns: Option<u64>,
-    /// Frames up to here are told in steps, so that gaps between them are none.
-    stepped_to_seq: u64,
-    step_ns: u64,
-    stepped_frames: u64,
-    /// Where time passes in steps, and how wide they are: one entry for each stretch.
-    stepped: Vec<(Window, u64)>,
-    stretch_begins: bool,
-    /// The ticks of the last table and of the one before.
-    table_ticks: [u32; 2],
+    stepped: Stepped,
     #[cfg(feature = "reports")]
     pub(crate) goroutine_events: GoroutineEvents,
     /// The heap is counted by Go's own profile, by the policy in force.
@@ -119,11 +112,14 @@ impl Session {
         if envelope.kind != FrameKind::Data || envelope.seq <= self.last_seq {
             return Ok(());
         }
-        if envelope.seq > self.last_seq + 1 && envelope.seq > self.stepped_to_seq {
+        if envelope.seq > self.last_seq + 1 && !self.stepped.has(envelope.seq) {
             self.missed(self.last_seq + 1, envelope.seq - 1);
         }
-        if envelope.seq <= self.stepped_to_seq {
-            self.note_step(envelope.first_ns, envelope.last_ns);
+        if self.stepped.has(envelope.seq) {
+            self.stepped.note(Window {
+                from_ns: envelope.first_ns,
+                to_ns: envelope.last_ns,
+            });
         }
         self.last_seq = envelope.seq;
         if let Some(from_ns) = self.missing_since_ns.take() {
@@ -151,33 +147,14 @@ impl Session {
     /// What follows tells these frames in steps of a width; in steps of 0, as they are.
     pub fn stretch(&mut self, from_seq: u64, to_seq: u64, step_ns: u64) {
         if step_ns > 0 && to_seq > self.last_seq {
-            self.stepped_to_seq = to_seq;
-            self.step_ns = step_ns;
-            self.stretch_begins = true;
-            self.stepped_frames += to_seq - from_seq.max(self.last_seq + 1) + 1;
+            let count = to_seq - from_seq.max(self.last_seq + 1) + 1;
+            self.stepped.begin(to_seq, step_ns, count);
         }
     }
 
     /// The widest steps in which a window is told; 0 if nothing in it is.
     pub fn step_in(&self, window: Window) -> u64 {
-        let touches = |of: &Window| of.from_ns < window.to_ns && window.from_ns < of.to_ns;
-        let steps = self.stepped.iter().filter(|(of, _)| touches(of));
-        steps.map(|(_, step_ns)| *step_ns).max().unwrap_or(0)
-    }
-
-    fn note_step(&mut self, from_ns: u64, to_ns: u64) {
-        let begins = std::mem::take(&mut self.stretch_begins);
-        match self.stepped.last_mut() {
-            Some((window, _)) if !begins => {
-                window.from_ns = window.from_ns.min(from_ns);
-                window.to_ns = window.to_ns.max(to_ns);
-            }
-            _ => push_bounded(
-                &mut self.stepped,
-                (Window { from_ns, to_ns }, self.step_ns),
-                MAX_GAPS,
-            ),
-        }
+        self.stepped.widest_in(window)
     }
 
     /// Frames that will not come.
@@ -404,12 +381,9 @@ impl Session {
         for (total, flow) in totals.flows.iter_mut().zip(flows) {
             *total = total.plus(&flow);
         }
-        let [before, newest] = &mut self.table_ticks;
-        if tick > *newest {
-            (*before, *newest) = (*newest, tick);
-        }
-        if self.last_seq <= self.stepped_to_seq {
-            ticks.spread(*before, tick);
+        let before = self.stepped.reach(tick);
+        if self.stepped.has(self.last_seq) {
+            ticks.spread(before, tick);
         }
         self.newest_sample_ns = self.newest_sample_ns.max(table.newest_ns);
     }
@@ -417,7 +391,7 @@ impl Session {
     fn apply_gauges(&mut self, gauges: &Gauges) {
         #[cfg(feature = "reports")]
         self.kernel.apply_gauges(gauges);
-        if self.last_seq <= self.stepped_to_seq {
+        if self.stepped.has(self.last_seq) {
             let totals = CollectionTotals::of(&gauges.values);
             self.collections.totals.add(&totals);
         }
@@ -501,7 +475,7 @@ impl Session {
             }
             ticks.coarsen();
             self.lifetimes.coarsen();
-            self.table_ticks = self.table_ticks.map(|tick| tick / 2);
+            self.stepped.coarsen();
         }
     }
 
@@ -565,7 +539,7 @@ impl Session {
             ("collections and pauses forgotten", self.collections.trimmed),
             ("samples left out: too many call sites", self.lifetimes.left_out),
             ("frames missed", self.missed_frames),
-            ("frames told in steps, without single events", self.stepped_frames),
+            ("frames told in steps, without single events", self.stepped.frames),
             ("ticks held: the clock ran backwards", self.clock_held),
         ];
         counts
@@ -597,7 +571,7 @@ fn describe_end(reason: &EndReason) -> String {
     }
 }
 
-fn push_bounded<T>(list: &mut Vec<T>, value: T, limit: usize) {
+pub(crate) fn push_bounded<T>(list: &mut Vec<T>, value: T, limit: usize) {
     if list.len() >= limit {
         list.remove(0);
     }

@@ -138,7 +138,11 @@ fn pauses_are_counted_gauges_are_the_last_and_rates_are_means() {
     let list = objects(4, 3_000, TICKS);
     let mut all = vec![encode(1, 0, &[start(), dictionary()])];
     all.extend((0..TICKS).map(|tick| {
-        let sections = [table(&list, tick, 1), past::collection(tick), past::gauges(tick + 1)];
+        let sections = [
+            table(&list, tick, 1),
+            past::collection(tick),
+            past::gauges(tick + 1),
+        ];
         encode(tick + 2, tick, &sections)
     }));
     let exact = play(&all).headline();
