@@ -104,6 +104,7 @@ fn is_control(element: &Element) -> bool {
 fn run(command: Command, store: Store, sheet: Sheet, focus: Option<Element>) -> bool {
     match command {
         Command::Fleet => store.go(Place::fleet()),
+        Command::Dashboards => store.go(Place::dashboards(String::new())),
         Command::Hub => store.go(Place::hub()),
         Command::Tab(tab) => match store.sibling(tab) {
             Some(place) => store.go(place),

@@ -17,6 +17,7 @@ static LINKS: Listing = Listing {
     part: "links",
     title: "Links to this session",
     note: "A link shows one session to whoever has it, until it ends or is taken back.",
+    tools: "",
     path: "/api/v1/links",
     list: "",
     columns: &[

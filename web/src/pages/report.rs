@@ -13,7 +13,7 @@ use crate::format::{self, TimeBase};
 use crate::sampling::standing;
 use crate::store::Store;
 use crate::ui::{click, maybe, nothing, part, text};
-use crate::url::Tab;
+use crate::url::{Range, Tab};
 use heaptide_analysis::report::{Cell, Row, Table, Unit};
 use leptos::prelude::*;
 
@@ -48,7 +48,7 @@ pub(crate) fn report_page(store: Store, tab: Tab) -> AnyView {
     let head = if in_time {
         view! {
             {session_timeline(store, 120.0)}
-            <div class="toolbar">{window_chip(store)}<span class="spacer"></span>{range_picker(store)}</div>
+            <div class="toolbar">{window_chip(store)}<span class="spacer"></span>{range_picker(store, &Range::ALL)}</div>
         }
         .into_any()
     } else {
