@@ -174,7 +174,7 @@ fn dashboards(browser: &Browser, base: &str) {
     browser.click(&by_id("dashboard-delete"));
     browser.until_text(&by_id("dashboard-delete"), "Delete it for all");
     browser.click(&by_id("dashboard-delete"));
-    browser.until_text(&by_id("saved"), "None yet");
+    browser.until_text(&by_id("saved"), "None.");
     assert!(until_url(browser, "/d?").contains("by=zone"));
 }
 

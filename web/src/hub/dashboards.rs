@@ -28,7 +28,7 @@ static SUMS: Listing = Listing {
     list: "groups",
     columns: &[
         ("Group", "", Kind::Group),
-        ("Sessions", "sessions", Kind::Words),
+        ("Live sessions", "sessions", Kind::Words),
         ("Live heap", "live_bytes", Kind::Sum),
         ("over time", "live_bytes", Kind::Sums),
         ("RSS", "rss_bytes", Kind::Sum),

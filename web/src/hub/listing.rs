@@ -109,17 +109,18 @@ fn table(what: &Listing, answer: Result<Json, Failure>) -> String {
     }
     .items();
     if rows.is_empty() {
-        return note("None yet.");
+        return note("None.");
     }
     let mut out = String::from("<div class=\"table-wrap\"><table class=\"table\"><thead><tr>");
-    for (label, _, _) in what.columns {
-        out += &format!("<th scope=\"col\">{label}</th>");
+    for (label, _, kind) in what.columns {
+        out += &format!("<th scope=\"col\" class=\"{}\">{label}</th>", class(*kind));
     }
     out += "<th></th></tr></thead><tbody>";
     for row in rows {
         out += "<tr>";
         for (_, key, kind) in what.columns {
-            out += &format!("<td class=\"wrap\">{}</td>", told(&all, &row, key, *kind));
+            let told = told(&all, &row, key, *kind);
+            out += &format!("<td class=\"{}\">{told}</td>", class(*kind));
         }
         out += "<td>";
         if let Some((label, method, path, key)) = what.action {
@@ -145,6 +146,13 @@ fn note(words: &str) -> String {
         "<p class=\"panel-note muted\" role=\"status\">{}</p>",
         escape(words)
     )
+}
+
+fn class(kind: Kind) -> &'static str {
+    match kind {
+        Kind::After | Kind::Length | Kind::Sum => "num",
+        _ => "wrap",
+    }
 }
 
 /// As markup.
