@@ -56,7 +56,7 @@ static SAVED: Listing = Listing {
 };
 
 const FORM: &str = "<section class=\"panel\"><div class=\"panel-head\"><h2 class=\"panel-title\">Save this view</h2>\
-    <span class=\"muted\">revision <span data-part=\"revision\" data-testid=\"dashboard-revision\"></span></span></div>\
+    <span class=\"muted revision\" data-part=\"revision\" data-testid=\"dashboard-revision\"></span></div>\
     <div class=\"panel-body\"><div class=\"toolbar\"><input class=\"input fill\" maxlength=\"200\" placeholder=\"Title\" \
     aria-label=\"Title\" data-part=\"title\" data-testid=\"dashboard-title\"><button class=\"btn btn-primary\" type=\"button\" \
     data-act=\"save\" data-testid=\"dashboard-save\">Save</button><button class=\"btn\" type=\"button\" data-act=\"new\" \
@@ -146,12 +146,14 @@ fn follow(store: Store, root: Element) {
 
 /// Fetches the dashboard that is open; with `looks`, to look as it does.
 fn open(store: Store, root: &Element, looks: bool) {
-    let root = root.clone();
+    let (root, asked) = (root.clone(), name(store));
+    let path = path(&asked);
     let then = move |answer: Result<Json, Failure>| match answer {
         Ok(json) => {
             show(&root, &json);
             say(&root, "said", "");
-            if looks {
+            // Unless its reader has gone on.
+            if looks && name(store) == asked {
                 let opened = Place::open("/d", &json.text("view.query"));
                 store.problems.set(opened.problems);
                 store.place.update(|place| place.view = opened.place.view);
@@ -159,7 +161,7 @@ fn open(store: Store, root: &Element, looks: bool) {
         }
         Err(failure) => say(&root, "said", &failure.sentence),
     };
-    call("GET", path(&name(store)), None, Box::new(then));
+    call("GET", path, None, Box::new(then));
 }
 
 fn show(root: &Element, dashboard: &Json) {
