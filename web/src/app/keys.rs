@@ -36,6 +36,10 @@ impl Sheet {
 
 #[component]
 pub(super) fn KeySheet(sheet: Sheet) -> impl IntoView {
+    let mut keys = String::new();
+    for entry in COMMANDS {
+        keys += &format!("<dt><kbd class=\"kbd\">{}</kbd></dt><dd>{}</dd>", entry.key, entry.what);
+    }
     view! {
         <dialog class="dialog" node_ref=sheet.node aria-labelledby="keys-title" data-testid="keys">
             <div class="dialog-head">
@@ -46,18 +50,7 @@ pub(super) fn KeySheet(sheet: Sheet) -> impl IntoView {
                 </form>
             </div>
             <div class="dialog-body">
-                <dl class="kv">
-                    {COMMANDS
-                        .iter()
-                        .map(|entry| {
-                            view! {
-                                <dt><kbd class="kbd">{entry.key}</kbd></dt>
-                                <dd>{entry.what}</dd>
-                            }
-                            .into_any()
-                        })
-                        .collect::<Vec<AnyView>>()}
-                </dl>
+                <dl class="kv" inner_html=keys></dl>
             </div>
         </dialog>
     }

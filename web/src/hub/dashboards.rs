@@ -6,13 +6,13 @@
 use super::call::{Failure, Json, call, object};
 use super::island::{fill, island, revision, say, set_value, value};
 use super::listing::{Kind, Listing, frame, load};
-use crate::canvas::dom::part;
 use crate::canvas::escape;
 use crate::pages::{filter_box, group_box, range_picker};
 use crate::store::Store;
 use crate::url::{Page, Place, Range, ViewState, fleet_range, name_of};
 use heaptide_protocol::control::SessionState;
 use leptos::prelude::*;
+use std::cell::RefCell;
 use web_sys::Element;
 
 /// How old sums may get, in milliseconds.
@@ -60,25 +60,20 @@ const FORM: &str = "<section class=\"panel\"><div class=\"panel-head\"><h2 class
     <div class=\"panel-body\"><div class=\"toolbar\"><input class=\"input fill\" maxlength=\"200\" placeholder=\"Title\" \
     aria-label=\"Title\" data-part=\"title\" data-testid=\"dashboard-title\"><button class=\"btn btn-primary\" type=\"button\" \
     data-act=\"save\" data-testid=\"dashboard-save\">Save</button><button class=\"btn\" type=\"button\" data-act=\"new\" \
-    data-part=\"new\">Save as a new one</button><button class=\"btn btn-danger\" type=\"button\" data-act=\"delete\" \
-    data-part=\"delete\" data-testid=\"dashboard-delete\">Delete</button></div><p class=\"field-hint\" role=\"status\" \
+    data-open>Save as a new one</button><button class=\"btn btn-danger\" type=\"button\" data-act=\"delete\" \
+    data-open data-testid=\"dashboard-delete\">Delete</button></div><p class=\"field-hint\" role=\"status\" \
     data-part=\"said\" data-testid=\"dashboard-said\"></p></div></section>";
 
 pub(crate) fn dashboards_page(store: Store) -> AnyView {
-    let markup = format!(
-        "<div class=\"stack\">{}{FORM}{}</div>",
-        frame(&SUMS),
-        frame(&SAVED)
-    );
+    let markup = ["<div class=\"stack\">", &frame(&SUMS), FORM, &frame(&SAVED), "</div>"].concat();
+    // What can be done with one that is open.
+    let markup = match name(store).as_str() {
+        "" => markup.replace("data-open", "hidden"),
+        _ => markup,
+    };
     let mounted = move |root: &Element| {
         load(root, &SAVED, "");
-        if name(store).is_empty() {
-            for which in ["new", "delete"] {
-                if let Some(button) = part(root, which) {
-                    button.set_hidden(true);
-                }
-            }
-        } else {
+        if !name(store).is_empty() {
             // A link with a view of its own shows that one.
             let is_plain = store.place.peek(|place| place.view == ViewState::default());
             open(store, root, is_plain);
@@ -127,20 +122,18 @@ fn path(name: &str) -> String {
 
 /// Asks for the sums whenever something else is to be shown, a session comes or goes, or the last ones are old.
 fn follow(store: Store, root: Element) {
-    let question = Memo::new(move |_| {
+    let asked = RefCell::new(String::new());
+    Effect::new(move || {
         let live = store.fleet.with(|fleet| {
             let rows = fleet.iter().flatten();
             rows.filter(|row| row.summary.state == SessionState::Live).count()
         });
         let turn = (js_sys::Date::now() / FRESH_MS) as u64;
-        format!(
-            "{} {live} {turn}",
-            store.place.with(|place| fleet_range(&place.view))
-        )
-    });
-    Effect::new(move || {
-        let question = question.get();
-        load(&root, &SUMS, question.split(' ').next().unwrap_or_default());
+        let query = store.place.with(|place| fleet_range(&place.view));
+        let question = format!("{query} {live} {turn}");
+        if asked.replace(question.clone()) != question {
+            load(&root, &SUMS, &query);
+        }
     });
 }
 

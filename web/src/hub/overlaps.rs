@@ -38,17 +38,17 @@ pub(super) fn offer(root: &Element) {
     let root = root.clone();
     let then = move |answer: Result<Json, Failure>| {
         let sessions = answer.map(|json| json.items()).unwrap_or_default();
-        let option = |session: &Json| {
-            format!(
+        let mut options = String::new();
+        for session in &sessions {
+            let told = |key| escape(&session.text(key));
+            options += &format!(
                 "<option value=\"{}\">{} · pid {} on {}</option>",
-                escape(&session.text("session")),
-                escape(&session.text("labels.service")),
-                session.text("signature.pid"),
-                escape(&session.text("signature.host_name")),
-            )
-        };
-        let options: Vec<String> = sessions.iter().map(option).collect();
-        let options = options.concat();
+                told("session"),
+                told("labels.service"),
+                told("signature.pid"),
+                told("signature.host_name"),
+            );
+        }
         fill(&root, "a", &options);
         fill(&root, "b", &options);
         if let Some(second) = sessions.get(1) {

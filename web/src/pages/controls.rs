@@ -5,12 +5,11 @@ use super::naming::{metric_name, metric_words};
 use crate::canvas::escape;
 use crate::format::{TimeBase, duration, elapsed};
 use crate::store::Store;
-use crate::ui::{click, icon, input, nothing, part, text};
+use crate::ui::{Text, click, icon, input, nothing, part, text};
 use crate::url::{METRICS, Range, metric_key};
 use crate::worker::FleetRow;
 use heaptide_analysis::views::Window;
 use leptos::prelude::*;
-use std::time::Duration;
 
 /// The filter of the place, in a search field; `/` brings the focus to it.
 pub(crate) fn filter_box(store: Store, placeholder: &'static str) -> AnyView {
@@ -39,12 +38,13 @@ pub(crate) fn filter_box(store: Store, placeholder: &'static str) -> AnyView {
 
 /// The label to group by, of those that sessions have.
 pub(crate) fn group_box(store: Store) -> AnyView {
-    let options = Memo::new(move |_| {
+    // Written into the page only when it has changed.
+    let options = move || {
         let by = store.place.with(|place| place.view.by.clone());
         store
             .fleet
             .with(|fleet| group_options(fleet.as_deref().unwrap_or_default(), &by))
-    });
+    };
     let choose = move |event| {
         let by = event_target_value(&event);
         store.look(|view| view.by = by);
@@ -55,7 +55,7 @@ pub(crate) fn group_box(store: Store) -> AnyView {
             <select
                 class="select"
                 data-testid="group-by"
-                inner_html=text(move || options.get())
+                inner_html=text(options)
                 on:change=input(choose)
             ></select>
         </label>
@@ -214,21 +214,13 @@ pub(super) fn time_base(store: Store) -> TimeBase {
     }
 }
 
-/// A command or a report, with a button that copies it.
-pub(super) fn copyable(words: String) -> AnyView {
-    let copied = RwSignal::new(false);
-    let shown = words.clone();
-    let copy = move |_| {
-        let _ = window().navigator().clipboard().write_text(&words);
-        copied.set(true);
-        set_timeout(move || copied.set(false), Duration::from_secs(2));
-    };
+/// Why there is nothing to show, and what to do about it.
+pub(super) fn empty(id: &'static str, title: &'static str, reason: Text, action: AnyView) -> AnyView {
     view! {
-        <div class="code">
-            <pre>{shown}</pre>
-            <button class="copy" type="button" on:click=click(copy)>
-                {text(move || if copied.get() { "Copied" } else { "Copy" }.to_owned())}
-            </button>
+        <div class="empty" data-testid=id>
+            <div class="empty-title">{title}</div>
+            <p class="empty-text">{reason}</p>
+            <div class="empty-actions">{action}</div>
         </div>
     }
     .into_any()
