@@ -183,6 +183,21 @@ impl Rust {
         }
     }
 
+    /// [`Self::for_wasm`] for what is downloaded: the standard library comes built for speed, which is 3 % of the
+    /// console, so where its source is there it is built as small as the rest.
+    pub(crate) fn for_small_wasm(&self, command: &mut Command) {
+        self.for_wasm(command);
+        if !self.has_source() {
+            return;
+        }
+        if self.wasm() == Some(Library::Prebuilt) {
+            command
+                .env("RUSTC_BOOTSTRAP", "1")
+                .arg("-Zbuild-std=std,panic_abort");
+        }
+        command.arg("-Zbuild-std-features=optimize_for_size");
+    }
+
     /// Adds what a build for BPF needs; `bpf-linker` is found through `PATH`.
     pub(crate) fn for_bpf(&self, command: &mut Command) {
         command.env("RUSTC_BOOTSTRAP", "1").args(["--target", BPF_TARGET]);

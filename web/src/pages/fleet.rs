@@ -363,7 +363,7 @@ fn first_steps() -> AnyView {
             false,
             "Or start one",
             &format!("sudo heaptide run --hub {hub} -- ./server"),
-            "It appears here by itself. Go 1.21 to 1.27, stripped or not.",
+            "It appears here by itself. Go 1.19 to 1.27, stripped or not.",
         ),
         "</ol>",
     ]
