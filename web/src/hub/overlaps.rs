@@ -60,16 +60,16 @@ pub(super) fn offer(root: &Element) {
 
 pub(super) fn compare(root: &Element) {
     let chosen = |name| value(root, name);
-    let query = format!("?a={}&b={}&what={}", chosen("a"), chosen("b"), chosen("what"));
+    let query = format!("?limit=25&a={}&b={}&what={}", chosen("a"), chosen("b"), chosen("what"));
     let again = root.clone();
     let then = move |json: &Json| {
         let count = |key| json.text(key);
         let words = format!(
-            "{} definite, {} possible{}; none of any other pair of the {} in the first and the {} in the second.{}",
+            "{} definite, {} possible{}, none for all other pairs of {} in the first and {} in the second.{}",
             count("definite"),
             count("possible"),
             if count("is_cut") == "yes" {
-                ", at least: there were too many pairs to look at all"
+                " (at least: there were too many pairs to look at all)"
             } else {
                 ""
             },

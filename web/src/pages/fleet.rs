@@ -1,8 +1,7 @@
 //! All sessions that the hub has: what runs, how big it is, how fast it grows, how surely that is known.
 
 use super::controls::{empty, filter_box, group_box, hub_address};
-use super::grouping::{Group, label, lines, sum};
-use super::naming::service_name;
+use super::grouping::{Group, label, lines, session_name, sum};
 use crate::canvas::{copyable, escape};
 use crate::chart::spark;
 use crate::format::{self, error_words};
@@ -175,7 +174,7 @@ fn group_cells(value: &str, by: &str, group: &Group) -> String {
     format!(
         "<th scope=\"rowgroup\"><div class=\"row\"><span class=\"cell-main\">{name}</span><span class=\"{}\">{} live of \
          {}</span></div></th><td class=\"num\"><div class=\"cell-main\">{}</div><div class=\"cell-sub\">{}</div></td>\
-         <td class=\"num\">{}</td><td class=\"num\">{}</td><td class=\"num hide-narrow\">{}</td>\
+         <td class=\"num\"><div class=\"cell-sub\">{}</div></td><td class=\"num\">{}</td><td class=\"num hide-narrow\">{}</td>\
          <td class=\"hide-narrow\" colspan=\"4\"></td>",
         if is_live {
             "pill pill-live"
@@ -223,7 +222,7 @@ fn row(store: Store, id: SessionId) -> AnyView {
         >
             <td>
                 <div class="row">
-                    <a class="cell-main link" href=href>{of(|row| service_name(&row.summary.signature))}</a>
+                    <a class="cell-main link" href=href>{of(session_name)}</a>
                     <span class=of(|row| state_words(row).0.to_owned())>{of(|row| state_words(row).1.to_owned())}</span>
                 </div>
                 <div class="cell-sub">

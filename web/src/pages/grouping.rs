@@ -82,6 +82,14 @@ pub fn label<'a>(row: &'a FleetRow, by: &str) -> &'a str {
     row.summary.labels.get(by).unwrap_or_default()
 }
 
+/// What people know the session by: the service that it was labelled as, or else its program.
+pub fn session_name(row: &FleetRow) -> String {
+    match label(row, "service") {
+        "" => service_name(&row.summary.signature),
+        service => service.to_owned(),
+    }
+}
+
 /// The labels that these sessions have.
 pub fn label_keys(rows: &[FleetRow]) -> Vec<&str> {
     let mut keys = Vec::new();
@@ -136,11 +144,10 @@ fn compare(a: &FleetRow, b: &FleetRow, sort: FleetSort) -> Ordering {
             .unix_ns
             .cmp(&a.summary.signature.clock.unix_ns)
     };
-    let name = |row: &FleetRow| service_name(&row.summary.signature);
     rank(a)
         .cmp(&rank(b))
         .then_with(|| value(b).total_cmp(&value(a)))
-        .then_with(|| name(a).cmp(&name(b)))
+        .then_with(|| session_name(a).cmp(&session_name(b)))
         .then_with(newest_first)
         .then_with(|| a.summary.session.cmp(&b.summary.session))
 }

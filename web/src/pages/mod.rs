@@ -29,7 +29,7 @@ mod sites;
 
 pub use explain::{Explained, FIGURES, explain};
 pub use lacks::{class_of, why_lacking};
-pub use grouping::{Group, label, label_keys, lines, sum};
+pub use grouping::{Group, label, label_keys, lines, session_name, sum};
 pub use losses::{LossLine, flaw_lines, loss_lines};
 pub use naming::{class_name, drop_words, flaw_words, hop_name, metric_name, metric_words, service_name};
 
