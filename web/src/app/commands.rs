@@ -74,7 +74,11 @@ pub const COMMANDS: [Entry; 17] = [
         "0",
         "Doctor: what can be observed here, and why not",
     ),
-    entry(Command::Dashboards, "D", "Dashboards: sums over the fleet by label"),
+    entry(
+        Command::Dashboards,
+        "D",
+        "Dashboards: sums over the fleet by label",
+    ),
     entry(Command::Hub, "H", "Hub: policy of the fleet, links, access"),
     entry(Command::Pause, "Space", "Pause, or follow again"),
     entry(Command::Filter, "/", "Filter by function or file"),

@@ -115,8 +115,13 @@ pub(crate) fn listen(store: Store) {
             .and_then(|target| target.dyn_into::<web_sys::Element>().ok());
         let near = |what: &str| target.as_ref()?.closest(what).ok()?;
         if let Some(button) = near(".copy") {
-            let words = button.previous_element_sibling().and_then(|words| words.text_content());
-            let _ = window().navigator().clipboard().write_text(&words.unwrap_or_default());
+            let words = button
+                .previous_element_sibling()
+                .and_then(|words| words.text_content());
+            let _ = window()
+                .navigator()
+                .clipboard()
+                .write_text(&words.unwrap_or_default());
             button.set_text_content(Some("Copied"));
         }
         let link = near("a[href^='/']");

@@ -38,7 +38,10 @@ impl Sheet {
 pub(super) fn KeySheet(sheet: Sheet) -> impl IntoView {
     let mut keys = String::new();
     for entry in COMMANDS {
-        keys += &format!("<dt><kbd class=\"kbd\">{}</kbd></dt><dd>{}</dd>", entry.key, entry.what);
+        keys += &format!(
+            "<dt><kbd class=\"kbd\">{}</kbd></dt><dd>{}</dd>",
+            entry.key, entry.what
+        );
     }
     view! {
         <dialog class="dialog" node_ref=sheet.node aria-labelledby="keys-title" data-testid="keys">

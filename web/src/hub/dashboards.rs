@@ -65,7 +65,14 @@ const FORM: &str = "<section class=\"panel\"><div class=\"panel-head\"><h2 class
     data-part=\"said\" data-testid=\"dashboard-said\"></p></div></section>";
 
 pub(crate) fn dashboards_page(store: Store) -> AnyView {
-    let markup = ["<div class=\"stack\">", &frame(&SUMS), FORM, &frame(&SAVED), "</div>"].concat();
+    let markup = [
+        "<div class=\"stack\">",
+        &frame(&SUMS),
+        FORM,
+        &frame(&SAVED),
+        "</div>",
+    ]
+    .concat();
     // What can be done with one that is open.
     let markup = match name(store).as_str() {
         "" => markup.replace("data-open", "hidden"),

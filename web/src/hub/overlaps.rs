@@ -60,7 +60,12 @@ pub(super) fn offer(root: &Element) {
 
 pub(super) fn compare(root: &Element) {
     let chosen = |name| value(root, name);
-    let query = format!("?limit=25&a={}&b={}&what={}", chosen("a"), chosen("b"), chosen("what"));
+    let query = format!(
+        "?limit=25&a={}&b={}&what={}",
+        chosen("a"),
+        chosen("b"),
+        chosen("what")
+    );
     let again = root.clone();
     let then = move |json: &Json| {
         let count = |key| json.text(key);

@@ -185,7 +185,7 @@ fn group_cells(value: &str, by: &str, group: &Group) -> String {
         group.sessions,
         figure(format::bytes(group.live_bytes)),
         error_words(group.live_bytes, group.live_variance.sqrt()),
-        figure(growth_words(group.growth_bytes_per_min)),
+        growth_words(group.growth_bytes_per_min),
         figure(format::bytes(group.rss_bytes)),
         figure(format::bytes_per_s(group.allocated_bytes_per_s)),
     )
@@ -290,11 +290,13 @@ fn live_error(pulse: &Pulse) -> String {
 }
 
 fn growth(row: &FleetRow) -> String {
-    row.growth_bytes_per_min.map_or_else(String::new, growth_words)
+    growth_words(row.growth_bytes_per_min)
 }
 
-fn growth_words(bytes_per_min: f64) -> String {
-    format!("{}/min", format::signed_bytes(bytes_per_min))
+fn growth_words(bytes_per_min: Option<f64>) -> String {
+    bytes_per_min.map_or_else(String::new, |growth| {
+        format!("{}/min", format::signed_bytes(growth))
+    })
 }
 
 fn lost(pulse: &Pulse) -> String {
@@ -327,7 +329,8 @@ fn none_match(store: Store) -> AnyView {
             "Clear the filter"
         </button>
     };
-    let words = "The filter looks at the program, its flags, host, pid, id, runtime and labels, as in zone=eu.";
+    let words =
+        "The filter looks at the program, its flags, host, pid, id, runtime and labels, as in zone=eu.";
     empty(
         "none",
         "No session matches the filter",
@@ -341,7 +344,9 @@ fn first_steps() -> AnyView {
     let hub = hub_address();
     let step = |done: bool, title: &str, command: &str, words: &str| {
         let command = copyable(command);
-        format!("<li data-done=\"{done}\"><strong>{title}</strong>{command}<p class=\"muted\">{words}</p></li>")
+        format!(
+            "<li data-done=\"{done}\"><strong>{title}</strong>{command}<p class=\"muted\">{words}</p></li>"
+        )
     };
     let markup = [
         "<svg class=\"icon\" aria-hidden=\"true\"><use href=\"#i-logo\"/></svg>\

@@ -18,8 +18,8 @@ pub struct Group {
     pub live_variance: f64,
     pub rss_bytes: f64,
     pub allocated_bytes_per_s: f64,
-    /// Of those whose growth is known by now.
-    pub growth_bytes_per_min: f64,
+    /// Of those whose growth is known by now; `None` while none is.
+    pub growth_bytes_per_min: Option<f64>,
 }
 
 /// The lines of the table as one text, so that a change of their order is cheap to see: the ids of sessions, and `#ID`
@@ -66,7 +66,9 @@ pub fn sum(rows: &[FleetRow], view: &ViewState, value: &str) -> Group {
             continue;
         }
         group.live += 1;
-        group.growth_bytes_per_min += row.growth_bytes_per_min.unwrap_or(0.0);
+        if let Some(growth) = row.growth_bytes_per_min {
+            group.growth_bytes_per_min = Some(growth + group.growth_bytes_per_min.unwrap_or(0.0));
+        }
         if let Some(pulse) = &row.summary.pulse {
             group.live_bytes += pulse.live_bytes;
             group.live_variance += pulse.live_std_error_bytes * pulse.live_std_error_bytes;
@@ -233,7 +235,7 @@ mod tests {
             live_variance: 18.0,
             rss_bytes: 200.0,
             allocated_bytes_per_s: 14.0,
-            growth_bytes_per_min: 15.0,
+            growth_bytes_per_min: Some(15.0),
         };
         let ended = Group {
             sessions: 1,

@@ -28,8 +28,8 @@ mod report;
 mod sites;
 
 pub use explain::{Explained, FIGURES, explain};
-pub use lacks::{class_of, why_lacking};
 pub use grouping::{Group, label, label_keys, lines, session_name, sum};
+pub use lacks::{class_of, why_lacking};
 pub use losses::{LossLine, flaw_lines, loss_lines};
 pub use naming::{class_name, drop_words, flaw_words, hop_name, metric_name, metric_words, service_name};
 

@@ -230,5 +230,10 @@ fn none(store: Store) -> AnyView {
         };
         view! { <button class="btn" type="button" on:click=click(clear)>{label}</button> }.into_any()
     };
-    empty("sites-empty", "Nothing to show", text(reason), part(action).into_any())
+    empty(
+        "sites-empty",
+        "Nothing to show",
+        text(reason),
+        part(action).into_any(),
+    )
 }
