@@ -102,12 +102,10 @@ fn table(what: &Listing, answer: Result<Json, Failure>) -> String {
         Ok(json) => json,
         Err(failure) => return note(&failure.sentence),
     };
-    let rows = if what.list.is_empty() {
-        all.clone()
-    } else {
-        all.get(what.list)
-    }
-    .items();
+    let rows = match what.list {
+        "" => all.items(),
+        list => all.get(list).items(),
+    };
     if rows.is_empty() {
         return note("None.");
     }
