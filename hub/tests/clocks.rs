@@ -209,6 +209,13 @@ async fn pauses_of_two_machines_overlap_definitely_possibly_or_not() {
         first["most_ns"].as_u64().unwrap(),
     );
     let error = first["error_ns"].as_u64().unwrap();
+    // Of both clocks, which make the error of the verdict together.
+    let [of_a, of_b] = ["a", "b"].map(|side| first[side]["error_ns"].as_u64().unwrap());
+    assert!(
+        of_a >= EXTRA_ERROR_NS && of_b >= EXTRA_ERROR_NS && of_a + of_b == error,
+        "{first}"
+    );
+    assert_eq!(first["a"]["lasted_ns"], 100 * TENTH_NS, "{first}");
     assert!((2 * EXTRA_ERROR_NS..2 * SECOND_NS).contains(&error), "{first}");
     assert!(
         least <= 50 * TENTH_NS && 50 * TENTH_NS <= most && most - least <= 2 * error,

@@ -132,6 +132,15 @@ pub fn relative_error(share: f64) -> String {
     format!("±{}", percentage(share.abs()))
 }
 
+/// Of an estimated sum, at 99 % as everywhere; nothing of nothing.
+pub fn error_words(value: f64, std_error: f64) -> String {
+    if value > 0.0 {
+        relative_error(2.576 * std_error / value)
+    } else {
+        String::new()
+    }
+}
+
 /// A figure's error in a word or a number: `exact`, `±4.2 %`; of nothing there is no share.
 pub fn error_of(figure: &Figure) -> String {
     if figure.method == Method::Exact {

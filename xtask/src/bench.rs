@@ -49,7 +49,7 @@ pub(crate) fn command(mut args: lexopt::Parser) -> Result<ExitCode> {
     let rust = Rust::choose(Choice::Auto, |rust| rust.wasm().is_some(), "decoder in WASM")?;
     let mut decoder = rust.cargo(&place);
     decoder.args(["build", "--profile", build::WASM_PROFILE, "--package", DECODER]);
-    rust.for_wasm(&mut decoder);
+    rust.for_small_wasm(&mut decoder);
     steps.run("decoder in WASM", &mut decoder)?;
     let module = build::wasm_module(&place, &rust, build::WASM_PROFILE, DECODER);
 

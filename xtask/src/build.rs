@@ -145,8 +145,8 @@ pub(crate) fn console(place: &Place, steps: &mut Steps<'_>, choice: Choice) -> R
 pub(crate) fn wasm_command(place: &Place, rust: &Rust, profile: &str) -> Command {
     let mut command = rust.cargo(place);
     command.args(["build", "--package", "heaptide-web", "--profile", profile]);
-    rust.for_wasm(&mut command);
     if profile == WASM_PROFILE {
+        rust.for_small_wasm(&mut command);
         // What is downloaded does without the places of panics (their report has the module's own offsets
         // from the browser) and without the text of `{:?}`. Both flags are unstable, as the building of a
         // library is. They stand in the place of those in .cargo/config.toml, hence the first two.
@@ -159,6 +159,8 @@ pub(crate) fn wasm_command(place: &Place, rust: &Rust, profile: &str) -> Command
         command
             .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    } else {
+        rust.for_wasm(&mut command);
     }
     command
 }

@@ -1,7 +1,8 @@
 //! The two ways to the wasm32 and BPF targets, and the cargo commands that follow from each.
 //!
 //! *rustup* is the toolchain that runs this very cargo, which rustup can extend: a prebuilt wasm32
-//! standard library, and for BPF `rust-src` with `-Zbuild-std=core`. *distro* is Debian's `rustc-web`
+//! standard library, and for BPF `rust-src` with `-Zbuild-std=core`, of which the console that is downloaded
+//! has its standard library, too. *distro* is Debian's `rustc-web`
 //! beside it in `/usr`: prebuilt BPF libraries, and for wasm32 the standard library is built from
 //! `rust-web-src`. Which of the two works is seen from the files of a toolchain, never from its name, so a
 //! machine that has Debian's Rust alone works as well. Neither needs nightly: the few unstable cargo flags
@@ -181,6 +182,21 @@ impl Rust {
                 command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
             }
         }
+    }
+
+    /// [`Self::for_wasm`] for what is downloaded: the standard library comes built for speed, which is 3 % of the
+    /// console, so where its source is there it is built as small as the rest.
+    pub(crate) fn for_small_wasm(&self, command: &mut Command) {
+        self.for_wasm(command);
+        if !self.has_source() {
+            return;
+        }
+        if self.wasm() == Some(Library::Prebuilt) {
+            command
+                .env("RUSTC_BOOTSTRAP", "1")
+                .arg("-Zbuild-std=std,panic_abort");
+        }
+        command.arg("-Zbuild-std-features=optimize_for_size");
     }
 
     /// Adds what a build for BPF needs; `bpf-linker` is found through `PATH`.

@@ -96,6 +96,11 @@ struct SpanBody {
     /// On the session's own clock.
     from_ns: u64,
     to_ns: u64,
+    /// Since the session's first frame, and from there on.
+    after_ns: u64,
+    lasted_ns: u64,
+    /// How far its clock may be off from the hub's at that time, either way; 0 where both have one clock.
+    error_ns: u64,
     /// Why the world was stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -135,8 +140,14 @@ struct SpansBody {
 /// Two sessions' clocks.
 struct Clocks {
     is_same: bool,
-    a: Vec<ClockReading>,
-    b: Vec<ClockReading>,
+    a: SideClock,
+    b: SideClock,
+}
+
+struct SideClock {
+    readings: Vec<ClockReading>,
+    /// When its session began.
+    first_ns: u64,
 }
 
 /// Which pauses, or collections, of two sessions overlapped, and how surely that is known.
@@ -214,6 +225,10 @@ fn window(from_ns: u64, to_ns: u64) -> Result<Window, Problem> {
 
 impl Clocks {
     fn of(a: &Session, b: &Session) -> Result<Self, Problem> {
+        let side = |session: &Session| SideClock {
+            readings: session.clock().readings().to_vec(),
+            first_ns: session.summary().first_ns,
+        };
         let (of_a, of_b) = (a.summary().signature, b.summary().signature);
         let is_same = a.id == b.id
             || (!of_a.boot_id.is_empty()
@@ -221,11 +236,11 @@ impl Clocks {
                 && of_a.clock.kind == of_b.clock.kind);
         let clocks = Self {
             is_same,
-            a: a.clock().readings().to_vec(),
-            b: b.clock().readings().to_vec(),
+            a: side(a),
+            b: side(b),
         };
-        for (session, readings) in [(a, &clocks.a), (b, &clocks.b)] {
-            if !is_same && readings.is_empty() {
+        for (session, clock) in [(a, &clocks.a), (b, &clocks.b)] {
+            if !is_same && clock.readings.is_empty() {
                 return Err(Problem::conflict(format!(
                     "how the clock of session {} relates to this hub's is not known: its collector never said",
                     session.id
@@ -235,11 +250,11 @@ impl Clocks {
         Ok(clocks)
     }
 
-    fn place(&self, readings: &[ClockReading], span: Window) -> Option<OnClock> {
+    fn place(&self, clock: &SideClock, span: Window) -> Option<OnClock> {
         let clock = if self.is_same {
             Offset::default()
         } else {
-            offset_over(readings, span)?
+            offset_over(&clock.readings, span)?
         };
         Some(OnClock { span, clock })
     }
@@ -281,19 +296,22 @@ async fn spans(
 }
 
 fn compare(clocks: &Clocks, a: &[Span], b: &[Span], limit: usize) -> OverlapsBody {
-    let placed = |readings: &[ClockReading], spans: &[Span]| {
+    let placed = |clock: &SideClock, spans: &[Span]| {
         let placed = spans.iter().enumerate();
-        let placed = placed.filter_map(|(at, (span, _))| Some((at, clocks.place(readings, *span)?)));
+        let placed = placed.filter_map(|(at, (span, _))| Some((at, clocks.place(clock, *span)?)));
         placed.unzip::<usize, OnClock, Vec<usize>, Vec<OnClock>>()
     };
     let (a_at, a_placed) = placed(&clocks.a, a);
     let (b_at, b_placed) = placed(&clocks.b, b);
     let found = pairs(&a_placed, &b_placed, MAX_PAIRS);
-    let body = |spans: &[Span], places: &[usize], at: usize| {
-        let (span, reason) = spans.get(*places.get(at)?)?;
+    let body = |side: &SideClock, spans: &[Span], place: &OnClock, at: usize| {
+        let (span, reason) = spans.get(at)?;
         Some(SpanBody {
             from_ns: span.from_ns,
             to_ns: span.to_ns,
+            after_ns: span.from_ns.saturating_sub(side.first_ns),
+            lasted_ns: span.to_ns.saturating_sub(span.from_ns),
+            error_ns: place.clock.error_ns,
             reason: reason.clone(),
         })
     };
@@ -303,8 +321,8 @@ fn compare(clocks: &Clocks, a: &[Span], b: &[Span], limit: usize) -> OverlapsBod
         .take(limit)
         .filter_map(|pair| {
             Some(Row {
-                a: body(a, &a_at, pair.a)?,
-                b: body(b, &b_at, pair.b)?,
+                a: body(&clocks.a, a, a_placed.get(pair.a)?, *a_at.get(pair.a)?)?,
+                b: body(&clocks.b, b, b_placed.get(pair.b)?, *b_at.get(pair.b)?)?,
                 verdict: Verdict::from(pair.judgement),
             })
         })

@@ -8,6 +8,7 @@ use crate::url::Tab;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     Fleet,
+    Dashboards,
     Hub,
     /// A page of the session.
     Tab(Tab),
@@ -38,7 +39,7 @@ pub struct Entry {
     pub what: &'static str,
 }
 
-pub const COMMANDS: [Entry; 16] = [
+pub const COMMANDS: [Entry; 17] = [
     entry(Command::Fleet, "1", "Fleet: all sessions"),
     entry(Command::Tab(Tab::Live), "2", "Live figures of the session"),
     entry(Command::Tab(Tab::Flame), "3", "Flame graph of the session"),
@@ -73,6 +74,11 @@ pub const COMMANDS: [Entry; 16] = [
         "0",
         "Doctor: what can be observed here, and why not",
     ),
+    entry(
+        Command::Dashboards,
+        "D",
+        "Dashboards: sums over the fleet by label",
+    ),
     entry(Command::Hub, "H", "Hub: policy of the fleet, links, access"),
     entry(Command::Pause, "Space", "Pause, or follow again"),
     entry(Command::Filter, "/", "Filter by function or file"),
@@ -98,6 +104,7 @@ pub fn command_for(press: Press<'_>) -> Option<Command> {
         ("/", _) => Some(Command::Filter),
         (_, "Space") if !press.on_control => Some(Command::Pause),
         (_, "KeyQ") => Some(Command::Sampling),
+        (_, "KeyD") => Some(Command::Dashboards),
         (_, "KeyH") => Some(Command::Hub),
         (_, "Escape") => Some(Command::Clear),
         (_, code) => {
@@ -137,6 +144,7 @@ mod tests {
             ("Digit7", "/", Some(Command::Filter)),
             ("Minus", "?", Some(Command::Sheet)),
             ("KeyQ", "q", Some(Command::Sampling)),
+            ("KeyD", "d", Some(Command::Dashboards)),
             ("Escape", "Escape", Some(Command::Clear)),
             ("KeyX", "x", None),
         ];

@@ -103,17 +103,28 @@ fn write(step: Step, href: &str) {
     }
 }
 
-/// Follows the back and forward buttons, and turns clicks on our own links into places.
+/// Follows the back and forward buttons, turns clicks on our own links into places, and copies what a button is for.
 pub(crate) fn listen(store: Store) {
     let _ = window_event_listener(leptos::ev::popstate, move |_| moved(store));
     let _ = window_event_listener(leptos::ev::click, move |event| {
         let plain = event.button() == 0
             && !(event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key())
             && !event.default_prevented();
-        let link = event
+        let target = event
             .target()
-            .and_then(|target| target.dyn_into::<web_sys::Element>().ok())
-            .and_then(|element| element.closest("a[href^='/']").ok().flatten());
+            .and_then(|target| target.dyn_into::<web_sys::Element>().ok());
+        let near = |what: &str| target.as_ref()?.closest(what).ok()?;
+        if let Some(button) = near(".copy") {
+            let words = button
+                .previous_element_sibling()
+                .and_then(|words| words.text_content());
+            let _ = window()
+                .navigator()
+                .clipboard()
+                .write_text(&words.unwrap_or_default());
+            button.set_text_content(Some("Copied"));
+        }
+        let link = near("a[href^='/']");
         let Some(link) = link.filter(|link| plain && !link.has_attribute("target")) else {
             return;
         };

@@ -36,6 +36,13 @@ impl Sheet {
 
 #[component]
 pub(super) fn KeySheet(sheet: Sheet) -> impl IntoView {
+    let mut keys = String::new();
+    for entry in COMMANDS {
+        keys += &format!(
+            "<dt><kbd class=\"kbd\">{}</kbd></dt><dd>{}</dd>",
+            entry.key, entry.what
+        );
+    }
     view! {
         <dialog class="dialog" node_ref=sheet.node aria-labelledby="keys-title" data-testid="keys">
             <div class="dialog-head">
@@ -46,18 +53,7 @@ pub(super) fn KeySheet(sheet: Sheet) -> impl IntoView {
                 </form>
             </div>
             <div class="dialog-body">
-                <dl class="kv">
-                    {COMMANDS
-                        .iter()
-                        .map(|entry| {
-                            view! {
-                                <dt><kbd class="kbd">{entry.key}</kbd></dt>
-                                <dd>{entry.what}</dd>
-                            }
-                            .into_any()
-                        })
-                        .collect::<Vec<AnyView>>()}
-                </dl>
+                <dl class="kv" inner_html=keys></dl>
             </div>
         </dialog>
     }
@@ -104,6 +100,7 @@ fn is_control(element: &Element) -> bool {
 fn run(command: Command, store: Store, sheet: Sheet, focus: Option<Element>) -> bool {
     match command {
         Command::Fleet => store.go(Place::fleet()),
+        Command::Dashboards => store.go(Place::dashboards(String::new())),
         Command::Hub => store.go(Place::hub()),
         Command::Tab(tab) => match store.sibling(tab) {
             Some(place) => store.go(place),

@@ -5,7 +5,7 @@ use super::keys::{KeySheet, listen_to_keys};
 use super::status::{ConnectionPill, LossBadge, Notices};
 use super::theme::ThemeSwitch;
 use super::{history, keys::Sheet};
-use crate::hub::{hub_page, share_drawer, sign_in};
+use crate::hub::{dashboards_page, hub_page, share_drawer, sign_in};
 use crate::pages::{FlamePage, FleetPage, LivePage, UnknownPage, report_page, service_name};
 use crate::sampling::SamplingPanel;
 use crate::store::Store;
@@ -48,6 +48,7 @@ fn Shell(store: Store, sheet: Sheet) -> impl IntoView {
             Page::Session { tab: Tab::Flame, .. } => view! { <FlamePage store/> }.into_any(),
             Page::Session { tab, .. } => report_page(store, tab),
             Page::Hub => hub_page(),
+            Page::Dashboards { .. } => dashboards_page(store),
             // The hub is being asked what the link shows.
             Page::Unknown { path } if secret_of(&path).is_some() => {
                 view! { <div class="skeleton skeleton-block"></div> }.into_any()
@@ -138,7 +139,7 @@ fn rail_link(store: Store, to: RailPage, key: &str) -> AnyView {
     };
     let here = move || {
         let is = store.place.with(|place| match &place.page {
-            Page::Fleet => to == RailPage::Fleet,
+            Page::Fleet | Page::Dashboards { .. } => to == RailPage::Fleet,
             Page::Session { tab, .. } => to == RailPage::Session(*tab),
             Page::Hub => to == RailPage::Hub,
             Page::Unknown { .. } => false,
@@ -182,6 +183,7 @@ fn title(store: Store) -> String {
         Page::Session { tab, .. } => format!("{}: {}", heading(store).0, tab.key()),
         Page::Fleet => "Fleet".to_owned(),
         Page::Hub => "Hub".to_owned(),
+        Page::Dashboards { .. } => "Dashboards".to_owned(),
         Page::Unknown { .. } => "Not found".to_owned(),
     };
     format!("{name} · Heaptide")

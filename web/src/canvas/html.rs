@@ -16,6 +16,14 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// A command or a report, with a button that copies it.
+pub fn copyable(words: &str) -> String {
+    format!(
+        "<div class=\"code\"><pre>{}</pre><button class=\"copy\" type=\"button\">Copy</button></div>",
+        escape(words)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,7 @@ mod surface;
 pub use canvas2d::Canvas2d;
 #[cfg(target_arch = "wasm32")]
 pub use frame::{Frame, WeakFrame};
-pub use html::escape;
+pub use html::{copyable, escape};
 pub use ink::Ink;
 #[cfg(target_arch = "wasm32")]
 pub use surface::{Size, Surface};

@@ -22,9 +22,7 @@ pub use paint::{Scales, Shown, paint};
 pub use readout::{Reading, Readout, at_moment, readout, sample_rows};
 pub use scale::{TimeScale, ValueScale, byte_ticks, time_ticks};
 pub use series::{Segment, columns, segments};
-pub use spark::spark_path;
-#[cfg(target_arch = "wasm32")]
-pub(crate) use spark::sparkline;
+pub use spark::{spark, steps};
 pub use state::{ChartInput, ChartState, Chosen, Series};
 pub use table::table;
 #[cfg(target_arch = "wasm32")]

@@ -11,15 +11,12 @@ use web_sys::{Request, RequestInit, Response};
 pub(super) struct Json(JsValue);
 
 impl Json {
-    /// `labels.service` is a key in what `labels` is.
+    /// `labels.service` is a key in what `labels` is, unless there is one of that whole name.
     pub(super) fn get(&self, key: &str) -> Self {
-        let (first, rest) = key
-            .split_once('.')
-            .map_or((key, None), |(first, rest)| (first, Some(rest)));
-        let value = Self(Reflect::get(&self.0, &first.into()).unwrap_or(JsValue::UNDEFINED));
-        match rest {
-            Some(rest) => value.get(rest),
-            None => value,
+        let value = Self(Reflect::get(&self.0, &key.into()).unwrap_or(JsValue::UNDEFINED));
+        match key.split_once('.') {
+            Some((first, rest)) if value.0.is_undefined() => self.get(first).get(rest),
+            _ => value,
         }
     }
 

@@ -69,6 +69,14 @@ fn field(root: &Element, name: &str, property: &str) -> wasm_bindgen::JsValue {
         .unwrap_or_default()
 }
 
+/// The revision that is shown, which a change starts from.
+pub(super) fn revision(root: &Element, name: &str) -> String {
+    let shown = part(root, name).and_then(|shown| shown.text_content());
+    shown
+        .filter(|shown| !shown.is_empty())
+        .unwrap_or_else(|| "0".to_owned())
+}
+
 pub(super) fn fill(root: &Element, name: &str, markup: &str) {
     if let Some(element) = part(root, name) {
         element.set_inner_html(markup);

@@ -1,8 +1,10 @@
 //! Lists of the API as tables, with one thing to do with each row.
 
 use super::call::{Failure, Json, call};
-use super::island::fill;
+use crate::canvas::dom::{part, set_attribute};
 use crate::canvas::escape;
+use crate::chart::{spark, steps};
+use crate::format::{self, TimeBase};
 use web_sys::Element;
 
 /// How a value is told.
@@ -15,6 +17,18 @@ pub(super) enum Kind {
     Session,
     /// Nanoseconds since 1970.
     Moment,
+    /// Nanoseconds since the beginning of a session.
+    After,
+    /// Nanoseconds.
+    Length,
+    /// The title of a dashboard, and the way to it.
+    Dashboard,
+    /// The label's value that a group of sessions shares.
+    Group,
+    /// The newest of a group's sums of bytes, with its error where it is an estimate that knows it.
+    Sum,
+    /// All of them, as a line.
+    Sums,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +37,8 @@ pub(super) struct Listing {
     pub(super) part: &'static str,
     pub(super) title: &'static str,
     pub(super) note: &'static str,
+    /// Markup between the note and the table: what the question is asked with.
+    pub(super) tools: &'static str,
     pub(super) path: &'static str,
     /// Where in the answer the list is; empty if it is the answer.
     pub(super) list: &'static str,
@@ -36,16 +52,34 @@ pub(super) struct Listing {
 pub(super) fn frame(what: &Listing) -> String {
     format!(
         "<section class=\"panel\" data-testid=\"{0}\"><div class=\"panel-head\"><h2 class=\"panel-title\">{1}</h2></div>\
-         <p class=\"panel-note\">{2}</p><div class=\"panel-body panel-body-flush\" data-part=\"{0}\"></div></section>",
-        what.part, what.title, what.note
+         <p class=\"panel-note\">{2}</p>{3}<div class=\"panel-body panel-body-flush\" data-part=\"{0}\"></div></section>",
+        what.part, what.title, what.note, what.tools
     )
 }
 
 /// Asks, and shows the answer. `query` begins with `?`, or is empty.
 pub(super) fn load(root: &Element, what: &'static Listing, query: &str) {
-    let root = root.clone();
-    let then = move |answer: Result<Json, Failure>| fill(&root, what.part, &table(what, answer));
-    call("GET", format!("{}{query}", what.path), None, Box::new(then));
+    load_and(root, what, query, Box::new(|_| ()));
+}
+
+/// The same, and `then` with the answer, if there is one.
+pub(super) fn load_and(root: &Element, what: &'static Listing, query: &str, then: Box<dyn FnOnce(&Json)>) {
+    const ASKED: &str = "data-asked";
+    let Some(to) = part(root, what.part) else {
+        return;
+    };
+    // Answers may overtake each other.
+    set_attribute(&to, ASKED, Some(query));
+    let asked = query.to_owned();
+    let told = move |answer: Result<Json, Failure>| {
+        if to.get_attribute(ASKED) == Some(asked) {
+            if let Ok(json) = &answer {
+                then(json);
+            }
+            to.set_inner_html(&table(what, answer));
+        }
+    };
+    call("GET", format!("{}{query}", what.path), None, Box::new(told));
 }
 
 /// What a button of a row asks for.
@@ -64,28 +98,27 @@ pub(super) fn act(on: &Element, then: Box<dyn FnOnce(Result<Json, Failure>)>) {
 }
 
 fn table(what: &Listing, answer: Result<Json, Failure>) -> String {
-    let json = match answer {
+    let all = match answer {
         Ok(json) => json,
         Err(failure) => return note(&failure.sentence),
     };
-    let rows = if what.list.is_empty() {
-        json
-    } else {
-        json.get(what.list)
-    }
-    .items();
+    let rows = match what.list {
+        "" => all.items(),
+        list => all.get(list).items(),
+    };
     if rows.is_empty() {
-        return note("None yet.");
+        return note("None.");
     }
     let mut out = String::from("<div class=\"table-wrap\"><table class=\"table\"><thead><tr>");
-    for (label, _, _) in what.columns {
-        out += &format!("<th scope=\"col\">{label}</th>");
+    for (label, _, kind) in what.columns {
+        out += &format!("<th scope=\"col\" class=\"{}\">{label}</th>", class(*kind));
     }
     out += "<th></th></tr></thead><tbody>";
     for row in rows {
         out += "<tr>";
         for (_, key, kind) in what.columns {
-            out += &format!("<td class=\"wrap\">{}</td>", told(&row, key, *kind));
+            let told = told(&all, &row, key, *kind);
+            out += &format!("<td class=\"{}\">{told}</td>", class(*kind));
         }
         out += "<td>";
         if let Some((label, method, path, key)) = what.action {
@@ -98,7 +131,12 @@ fn table(what: &Listing, answer: Result<Json, Failure>) -> String {
         }
         out += "</td></tr>";
     }
-    out + "</tbody></table></div>"
+    out += "</tbody></table></div>";
+    let left_out = all.number(&format!("{}_left_out", what.list)).unwrap_or_default();
+    if left_out > 0.0 {
+        out += &note(&format!("{} more are left out.", format::fixed(left_out, 0)));
+    }
+    out
 }
 
 fn note(words: &str) -> String {
@@ -108,8 +146,15 @@ fn note(words: &str) -> String {
     )
 }
 
+fn class(kind: Kind) -> &'static str {
+    match kind {
+        Kind::After | Kind::Length | Kind::Sum => "num",
+        _ => "wrap",
+    }
+}
+
 /// As markup.
-fn told(row: &Json, key: &str, kind: Kind) -> String {
+fn told(all: &Json, row: &Json, key: &str, kind: Kind) -> String {
     let text = escape(&row.text(key));
     match kind {
         Kind::Words => text,
@@ -122,6 +167,61 @@ fn told(row: &Json, key: &str, kind: Kind) -> String {
             Some(ns) if ns > 0.0 => moment(ns / 1e6),
             _ => "–".to_owned(),
         },
+        Kind::After => format::elapsed_to(TimeBase::default(), ns(row, key), 1_000_000),
+        Kind::Length => format::duration(ns(row, key)),
+        Kind::Dashboard => format!("<a href=\"/d/{}\">{text}</a>", escape(&row.text("name"))),
+        Kind::Group => {
+            let by = all.text("by.0");
+            match row.text(&format!("labels.{by}")) {
+                _ if by.is_empty() => "all".to_owned(),
+                value if value.is_empty() => format!("no {}", escape(&by)),
+                value => escape(&value),
+            }
+        }
+        Kind::Sum => newest(all, row, key),
+        Kind::Sums => {
+            let (from, to, step) = bounds(all);
+            let points: Vec<(f64, f64)> = row
+                .get("points")
+                .items()
+                .iter()
+                .filter_map(|point| Some((point.number("unix_s")?, point.number(key)?)))
+                .collect();
+            spark(&steps(&points, from, to, step), "The same over time")
+        }
+    }
+}
+
+fn ns(row: &Json, key: &str) -> u64 {
+    row.number(key).unwrap_or_default() as u64
+}
+
+/// What the points of an answer lie between, the second that runs left out, and how far apart.
+fn bounds(all: &Json) -> (f64, f64, f64) {
+    let at = |key| all.number(key).unwrap_or_default();
+    (at("from_unix_s"), at("to_unix_s") - 1.0, at("step_s"))
+}
+
+/// Of the newest step that is over: one that runs may still lack some sessions.
+fn newest(all: &Json, row: &Json, key: &str) -> String {
+    let (_, to, step) = bounds(all);
+    let points = row.get("points").items();
+    let is_over = |point: &&Json| point.number("unix_s").is_some_and(|at| at + step <= to);
+    let Some(point) = points.iter().rev().find(is_over) else {
+        return "–".to_owned();
+    };
+    let value = point.number(key).unwrap_or_default();
+    match key {
+        "live_bytes" => {
+            let std_error = point.number("live_std_error_bytes").unwrap_or_default();
+            format!(
+                "{} <span class=\"muted\">{}</span>",
+                format::bytes(value),
+                format::error_words(value, std_error)
+            )
+        }
+        "rss_bytes" => format::bytes(value),
+        _ => format::bytes_per_s(value),
     }
 }
 

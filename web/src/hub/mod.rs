@@ -1,17 +1,20 @@
-//! What the hub keeps beside the sessions, over its HTTP API: share links, notes, the policy of the fleet, who did
-//! what, and who may.
+//! What the hub keeps beside the sessions, over its HTTP API: share links, notes, dashboards, the policy of the fleet, who
+//! did what, and who may; and what it makes of two sessions' clocks.
 //!
 //! Answers are read where they are shown, as the browser's own JSON: no second set of types, no decoder to
 //! download.
 
 mod call;
+mod dashboards;
 mod island;
 mod listing;
 mod notes;
+mod overlaps;
 mod page;
 mod share;
 mod sign_in;
 
+pub(crate) use dashboards::dashboards_page;
 pub(crate) use notes::notes_panel;
 pub(crate) use page::hub_page;
 pub(crate) use share::share_drawer;

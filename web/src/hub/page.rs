@@ -1,9 +1,9 @@
 //! The hub itself: the fleet's policy with its roll-out and history, links, tokens, and who did what.
 
 use super::call::{Failure, Json, call, object};
-use super::island::{island, say, set_value, value};
+use super::island::{island, revision, say, set_value, value};
 use super::listing::{Kind, Listing, act, frame, load};
-use crate::canvas::dom::part;
+use super::overlaps;
 use leptos::prelude::AnyView;
 use web_sys::Element;
 
@@ -12,6 +12,7 @@ static LISTS: [Listing; 7] = [
         part: "alerts",
         title: "Alerts",
         note: "What fires first, then what nothing is known of. An admin sets who is told: heaptide's docs/alerts.md.",
+        tools: "",
         path: "/api/v1/alerts",
         list: "alerts",
         columns: &[
@@ -30,6 +31,7 @@ static LISTS: [Listing; 7] = [
         part: "rollout",
         title: "Roll-out",
         note: "What each collector has made of the newest revision.",
+        tools: "",
         path: "/api/v1/policy/rollout",
         list: "sessions",
         columns: &[
@@ -45,6 +47,7 @@ static LISTS: [Listing; 7] = [
         part: "clocks",
         title: "Clocks",
         note: "The wall clock of each host against the hub's. What two hosts did closer together than both errors has no order.",
+        tools: "",
         path: "/api/v1/sessions?state=live",
         list: "",
         columns: &[
@@ -59,6 +62,7 @@ static LISTS: [Listing; 7] = [
         part: "history",
         title: "Revisions",
         note: "Going back to one makes a new revision like it.",
+        tools: "",
         path: "/api/v1/policy/history",
         list: "",
         columns: &[
@@ -74,6 +78,7 @@ static LISTS: [Listing; 7] = [
         part: "links",
         title: "Share links",
         note: "All that are open, of any session.",
+        tools: "",
         path: "/api/v1/links",
         list: "",
         columns: &[
@@ -89,6 +94,7 @@ static LISTS: [Listing; 7] = [
         part: "tokens",
         title: "Tokens",
         note: "Who may do what here. heaptide hub token create makes one.",
+        tools: "",
         path: "/api/v1/tokens",
         list: "",
         columns: &[
@@ -105,6 +111,7 @@ static LISTS: [Listing; 7] = [
         part: "audit",
         title: "Who did what",
         note: "Newest first.",
+        tools: "",
         path: "/api/v1/audit",
         list: "",
         columns: &[
@@ -140,22 +147,19 @@ const RULES: &str = "<section class=\"panel\" data-testid=\"alert-rules\"><div c
 const ALERT_RULES: &str = "/api/v1/alerts/rules";
 const POLICY: &str = "/api/v1/policy";
 
-/// The one that is shown, which a change starts from.
-fn revision(root: &Element, name: &str) -> String {
-    let shown = part(root, name).and_then(|shown| shown.text_content());
-    shown
-        .filter(|shown| !shown.is_empty())
-        .unwrap_or_else(|| "0".to_owned())
-}
-
 pub(crate) fn hub_page() -> AnyView {
     let frames: Vec<String> = LISTS.iter().map(frame).collect();
     let markup = format!(
-        "<div class=\"page page-wide\" data-testid=\"hub\"><div class=\"page-head\"><h1>Hub</h1></div>{}{RULES}{EDITOR}{}</div>",
+        "<div class=\"page page-wide\" data-testid=\"hub\"><div class=\"page-head\"><h1>Hub</h1></div>{}{RULES}{EDITOR}{}{}{}</div>",
         frames[0],
-        frames[1..].concat()
+        frames[1..3].concat(),
+        frame(&overlaps::OVERLAPS),
+        frames[3..].concat()
     );
     let hear = |root: &Element, what: &str, on: &Element| {
+        if what == "compare" {
+            return overlaps::compare(root);
+        }
         let again = root.clone();
         let said = if what == "rules" { "rules-said" } else { "said" };
         let then = move |answer: Result<Json, Failure>| match answer {
@@ -190,7 +194,11 @@ pub(crate) fn hub_page() -> AnyView {
             act(on, Box::new(then));
         }
     };
-    island(markup, Box::new(show), Box::new(hear))
+    let mounted = |root: &Element| {
+        show(root);
+        overlaps::offer(root);
+    };
+    island(markup, Box::new(mounted), Box::new(hear))
 }
 
 fn show(root: &Element) {

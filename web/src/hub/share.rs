@@ -4,7 +4,7 @@ use super::call::{Failure, Json, call, object};
 use super::island::{fill, is_checked, island, say, value};
 use super::listing::{Kind, Listing, act, frame, load};
 use super::{span, span_words};
-use crate::canvas::escape;
+use crate::canvas::copyable;
 use crate::store::Store;
 use crate::ui::{nothing, part};
 use crate::url::Place;
@@ -17,6 +17,7 @@ static LINKS: Listing = Listing {
     part: "links",
     title: "Links to this session",
     note: "A link shows one session to whoever has it, until it ends or is taken back.",
+    tools: "",
     path: "/api/v1/links",
     list: "",
     columns: &[
@@ -98,11 +99,6 @@ fn drawer(store: Store, session: String) -> AnyView {
                     call("POST", LINKS.path.to_owned(), Some(body), Box::new(then));
                 }
             }
-            "copy" => {
-                let url = on.get_attribute("data-url").unwrap_or_default();
-                let _ = leptos::prelude::window().navigator().clipboard().write_text(&url);
-                say(root, "said", "Copied.");
-            }
             _ => act(on, Box::new(then)),
         }
     };
@@ -144,8 +140,7 @@ fn wanted(store: Store, root: &Element, session: &str) -> Option<String> {
 
 fn made(url: &str) -> String {
     format!(
-        "<div class=\"code\"><pre>{0}</pre><button class=\"copy\" type=\"button\" data-act=\"copy\" data-url=\"{0}\">Copy\
-         </button></div><p class=\"field-hint\">This is shown once: the hub keeps no copy of it.</p>",
-        escape(url)
+        "{}<p class=\"field-hint\">This is shown once: the hub keeps no copy of it.</p>",
+        copyable(url)
     )
 }

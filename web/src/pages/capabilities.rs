@@ -1,9 +1,10 @@
 //! What can be observed here, by what means, and what can't and why.
 
 use super::naming::class_name;
+use crate::canvas::escape;
 use crate::format;
 use crate::store::Store;
-use crate::ui::part;
+use crate::ui::text;
 use crate::url::Tab;
 use heaptide_analysis::report::{Cell, Column, Row, Table, Unit};
 use heaptide_protocol::session::{Capability, CapabilityState, EventClass, Method};
@@ -11,7 +12,6 @@ use leptos::prelude::*;
 
 /// Of one class, or of all.
 pub(super) fn capability_list(store: Store, class: Option<EventClass>) -> AnyView {
-    let known = known(store);
     let list = move || {
         let list = store.with_row(|row| {
             row.summary
@@ -19,17 +19,17 @@ pub(super) fn capability_list(store: Store, class: Option<EventClass>) -> AnyVie
                 .iter()
                 .filter(|capability| class.is_none_or(|class| class == capability.class))
                 .map(line)
-                .collect::<Vec<AnyView>>()
+                .collect::<String>()
         });
         match list {
-            Some(list) if !list.is_empty() => view! { <ul class="caps">{list}</ul> }.into_any(),
-            _ => view! { <p class="muted">"The collector has not said yet."</p> }.into_any(),
+            Some(list) if !list.is_empty() => format!("<ul class=\"caps\">{list}</ul>"),
+            _ => "<p class=\"muted\">The collector has not said yet.</p>".to_owned(),
         }
     };
     view! {
         <section class="panel" aria-labelledby="caps-title" data-testid="capabilities">
             <div class="panel-head"><h2 class="panel-title" id="caps-title">"What is observed here"</h2></div>
-            <div class="panel-body">{part(move || { let _ = known.get(); untrack(list) })}</div>
+            <div class="panel-body" inner_html=text(list)></div>
         </section>
     }
     .into_any()
@@ -122,7 +122,7 @@ fn fingerprint(capability: &Capability) -> String {
     format!("{}\n{state}\n", capability.source)
 }
 
-fn line(capability: &Capability) -> AnyView {
+fn line(capability: &Capability) -> String {
     let (state, badge, word, why) = match &capability.state {
         CapabilityState::Active => ("active", "badge badge-good", "on", String::new()),
         CapabilityState::Limited { why } => ("limited", "badge badge-warn", "limited", why.clone()),
@@ -134,16 +134,12 @@ fn line(capability: &Capability) -> AnyView {
             format!("{why}. {remedy}"),
         ),
     };
-    let how = format!("{} · {}", capability.source, format::method(&capability.method));
-    view! {
-        <li data-state=state>
-            <span class=badge>{word}</span>
-            <div>
-                <div>{class_name(capability.class)}</div>
-                <div class="cell-sub">{how}</div>
-                <div class="cell-sub">{why}</div>
-            </div>
-        </li>
-    }
-    .into_any()
+    format!(
+        "<li data-state=\"{state}\"><span class=\"{badge}\">{word}</span><div><div>{}</div><div class=\"cell-sub\">{} · {}</div>\
+         <div class=\"cell-sub\">{}</div></div></li>",
+        class_name(capability.class),
+        escape(&capability.source),
+        format::method(&capability.method),
+        escape(&why)
+    )
 }

@@ -1,16 +1,18 @@
 //! Small controls that more than one page has.
 
+use super::grouping::label_keys;
 use super::naming::{metric_name, metric_words};
+use crate::canvas::escape;
 use crate::format::{TimeBase, duration, elapsed};
 use crate::store::Store;
-use crate::ui::{click, icon, input, nothing, part, text};
+use crate::ui::{Text, click, icon, input, nothing, part, text};
 use crate::url::{METRICS, Range, metric_key};
+use crate::worker::FleetRow;
 use heaptide_analysis::views::Window;
 use leptos::prelude::*;
-use std::time::Duration;
 
 /// The filter of the place, in a search field; `/` brings the focus to it.
-pub(super) fn filter_box(store: Store, placeholder: &'static str) -> AnyView {
+pub(crate) fn filter_box(store: Store, placeholder: &'static str) -> AnyView {
     view! {
         <label class="search">
             {icon("search")}
@@ -32,6 +34,53 @@ pub(super) fn filter_box(store: Store, placeholder: &'static str) -> AnyView {
         </label>
     }
     .into_any()
+}
+
+/// The label to group by, of those that sessions have.
+pub(crate) fn group_box(store: Store) -> AnyView {
+    // Written into the page only when it has changed.
+    let options = move || {
+        let by = store.place.with(|place| place.view.by.clone());
+        store
+            .fleet
+            .with(|fleet| group_options(fleet.as_deref().unwrap_or_default(), &by))
+    };
+    let choose = move |event| {
+        let by = event_target_value(&event);
+        store.look(|view| view.by = by);
+    };
+    view! {
+        <label class="row">
+            <span class="muted">"Group by"</span>
+            <select
+                class="select"
+                data-testid="group-by"
+                inner_html=text(options)
+                on:change=input(choose)
+            ></select>
+        </label>
+    }
+    .into_any()
+}
+
+fn group_options(rows: &[FleetRow], by: &str) -> String {
+    let mut keys = vec![""];
+    keys.extend(label_keys(rows));
+    // By a link that names a label which nobody has.
+    if !keys.contains(&by) {
+        keys.push(by);
+    }
+    let mut out = String::new();
+    for key in keys {
+        let chosen = if key == by { " selected" } else { "" };
+        let words = if key.is_empty() { "nothing" } else { key };
+        out += &format!(
+            "<option value=\"{0}\"{chosen}>{1}</option>",
+            escape(key),
+            escape(words)
+        );
+    }
+    out
 }
 
 /// Follow the newest, or hold still.
@@ -79,7 +128,7 @@ pub(super) fn choices(label: &'static str, id: &'static str, buttons: Vec<AnyVie
     view! { <div class="segmented" role="group" aria-label=label data-testid=id>{buttons}</div> }.into_any()
 }
 
-pub(super) fn range_picker(store: Store) -> AnyView {
+pub(crate) fn range_picker(store: Store, ranges: &'static [Range]) -> AnyView {
     let button = move |range: Range| {
         choice(
             range.label(),
@@ -92,7 +141,7 @@ pub(super) fn range_picker(store: Store) -> AnyView {
     choices(
         "How much of the time to show",
         "range",
-        Range::ALL.into_iter().map(button).collect(),
+        ranges.iter().copied().map(button).collect(),
     )
 }
 
@@ -165,21 +214,13 @@ pub(super) fn time_base(store: Store) -> TimeBase {
     }
 }
 
-/// A command or a report, with a button that copies it.
-pub(super) fn copyable(words: String) -> AnyView {
-    let copied = RwSignal::new(false);
-    let shown = words.clone();
-    let copy = move |_| {
-        let _ = window().navigator().clipboard().write_text(&words);
-        copied.set(true);
-        set_timeout(move || copied.set(false), Duration::from_secs(2));
-    };
+/// Why there is nothing to show, and what to do about it.
+pub(super) fn empty(id: &'static str, title: &'static str, reason: Text, action: AnyView) -> AnyView {
     view! {
-        <div class="code">
-            <pre>{shown}</pre>
-            <button class="copy" type="button" on:click=click(copy)>
-                {text(move || if copied.get() { "Copied" } else { "Copy" }.to_owned())}
-            </button>
+        <div class="empty" data-testid=id>
+            <div class="empty-title">{title}</div>
+            <p class="empty-text">{reason}</p>
+            <div class="empty-actions">{action}</div>
         </div>
     }
     .into_any()

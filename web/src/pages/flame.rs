@@ -8,6 +8,7 @@ use crate::flame::{Ask, GraphInput, NodeKey, flame_graph, flame_table};
 use crate::format;
 use crate::store::Store;
 use crate::ui::{maybe, nothing, part, text};
+use crate::url::Range;
 use heaptide_analysis::views::Flame;
 use leptos::prelude::*;
 use std::rc::Rc;
@@ -66,7 +67,7 @@ pub(crate) fn FlamePage(store: Store) -> impl IntoView {
                     {text(move || with_flame(summary).unwrap_or_default())}
                 </span>
                 <span class="spacer"></span>
-                {range_picker(store)}
+                {range_picker(store, &Range::ALL)}
                 {choices("Graph or table", "flame-view", tabs)}
             </div>
             <div class="fill flame-area" data-testid="flame">{part(body)}</div>

@@ -1,19 +1,18 @@
 //! All sessions that the hub has: what runs, how big it is, how fast it grows, how surely that is known.
 
-use super::controls::{copyable, filter_box, hub_address};
-use super::naming::service_name;
-use crate::chart::sparkline;
-use crate::format;
-use crate::order::ranked;
+use super::controls::{empty, filter_box, group_box, hub_address};
+use super::grouping::{Group, label, lines, session_name, sum};
+use crate::canvas::{copyable, escape};
+use crate::chart::spark;
+use crate::format::{self, error_words};
 use crate::sampling::amount;
 use crate::store::Store;
-use crate::ui::{click, icon, maybe, part, text};
+use crate::ui::{click, maybe, part, text};
 use crate::url::{FleetSort, Place, Tab};
 use crate::worker::FleetRow;
 use heaptide_protocol::SessionId;
 use heaptide_protocol::control::{Pulse, SessionState};
 use leptos::prelude::*;
-use std::cmp::Ordering;
 
 #[component]
 pub(crate) fn FleetPage(store: Store) -> impl IntoView {
@@ -45,12 +44,20 @@ pub(crate) fn FleetPage(store: Store) -> impl IntoView {
         2 => none_match(store),
         _ => table(store),
     };
+    // The same grouping and search, over time.
+    let to_dashboards = move || {
+        let view = store.place.with(|place| place.view.clone());
+        let place = Place::dashboards(String::new());
+        Place { view, ..place }.href()
+    };
     view! {
         <div class="page page-wide">
             <div class="page-head">
                 <h1>"Fleet"</h1>
                 <span class="page-sub" data-testid="fleet-summary">{text(summary)}</span>
                 <span class="spacer"></span>
+                <a class="btn" data-testid="to-dashboards" href=text(to_dashboards)>"Dashboards"</a>
+                {group_box(store)}
                 {filter_box(store, "Filter sessions")}
             </div>
             {part(body)}
@@ -58,33 +65,18 @@ pub(crate) fn FleetPage(store: Store) -> impl IntoView {
     }
 }
 
-/// The sessions to show, in their order.
-fn order(store: Store) -> Vec<SessionId> {
-    let (filter, sort) = store
-        .place
-        .with(|place| (place.view.filter.to_ascii_lowercase(), place.view.sort));
-    store.fleet.with(|fleet| {
-        let rows: Vec<&FleetRow> = fleet
-            .iter()
-            .flatten()
-            .filter(|row| matches(row, &filter))
-            .collect();
-        let order = ranked(rows.len(), &|a, b| compare(rows[a], rows[b], sort));
-        order
-            .iter()
-            .map(|at| rows[*at as usize].summary.session)
-            .collect()
+/// The lines to show, in their order.
+fn order(store: Store) -> String {
+    store.place.with(|place| {
+        store
+            .fleet
+            .with(|fleet| lines(fleet.as_deref().unwrap_or_default(), &place.view))
     })
-}
-
-/// Ids as text, so that a change of the order is cheap to see.
-fn joined(order: &[SessionId]) -> String {
-    order.iter().map(|id| format!("{id} ")).collect()
 }
 
 /// Rows hold still while one of them has the focus: nobody wants to open what slipped under the finger.
 fn order_held(store: Store, before: Option<&String>) -> String {
-    let now = joined(&order(store));
+    let now = order(store);
     let focused = document()
         .active_element()
         .is_some_and(|element| element.closest("[data-session]").is_ok_and(|row| row.is_some()));
@@ -101,9 +93,14 @@ fn order_held(store: Store, before: Option<&String>) -> String {
 fn table(store: Store) -> AnyView {
     let ids = Memo::new(move |before| order_held(store, before));
     let rows = move || {
-        let rows = ids.get();
-        let rows = rows.split_whitespace().filter_map(|id| id.parse().ok());
-        rows.map(|id| row(store, id)).collect::<Vec<AnyView>>().into_any()
+        let lines = ids.get();
+        let rows = lines.split_whitespace().filter_map(|line| {
+            Some(match line.strip_prefix('#') {
+                Some(id) => group_row(store, id.parse().ok()?),
+                None => row(store, line.parse().ok()?),
+            })
+        });
+        rows.collect::<Vec<AnyView>>().into_any()
     };
     let head = move |by: FleetSort, label: &'static str, class: &'static str| {
         let sorted = move || {
@@ -149,6 +146,51 @@ fn table(store: Store) -> AnyView {
     .into_any()
 }
 
+/// The line above a group; `of` is one of its sessions.
+fn group_row(store: Store, of: SessionId) -> AnyView {
+    let cells = move || {
+        store.place.with(|place| {
+            store.fleet.with(|fleet| {
+                let rows = fleet.as_deref().unwrap_or_default();
+                let of = rows.iter().find(|row| row.summary.session == of);
+                of.map_or_else(String::new, |of| {
+                    let value = label(of, &place.view.by);
+                    group_cells(value, &place.view.by, &sum(rows, &place.view, value))
+                })
+            })
+        })
+    };
+    view! { <tr class="group" data-testid="group-row" inner_html=text(cells)></tr> }.into_any()
+}
+
+/// Figures are those of live sessions, and nothing where there is none.
+fn group_cells(value: &str, by: &str, group: &Group) -> String {
+    let is_live = group.live > 0;
+    let figure = |words: String| if is_live { words } else { "–".to_owned() };
+    let name = match value {
+        "" => format!("no {}", escape(by)),
+        value => escape(value),
+    };
+    format!(
+        "<th scope=\"rowgroup\"><div class=\"row\"><span class=\"cell-main\">{name}</span><span class=\"{}\">{} live of \
+         {}</span></div></th><td class=\"num\"><div class=\"cell-main\">{}</div><div class=\"cell-sub\">{}</div></td>\
+         <td class=\"num\"><div class=\"cell-sub\">{}</div></td><td class=\"num\">{}</td><td class=\"num hide-narrow\">{}</td>\
+         <td class=\"hide-narrow\" colspan=\"4\"></td>",
+        if is_live {
+            "pill pill-live"
+        } else {
+            "pill pill-ended"
+        },
+        group.live,
+        group.sessions,
+        figure(format::bytes(group.live_bytes)),
+        error_words(group.live_bytes, group.live_variance.sqrt()),
+        growth_words(group.growth_bytes_per_min),
+        figure(format::bytes(group.rss_bytes)),
+        figure(format::bytes_per_s(group.allocated_bytes_per_s)),
+    )
+}
+
 fn row(store: Store, id: SessionId) -> AnyView {
     // Nothing is there in the moment between a session's end and its row's.
     let of = move |read: fn(&FleetRow) -> String| text(move || with_row(store, id, read).unwrap_or_default());
@@ -158,7 +200,10 @@ fn row(store: Store, id: SessionId) -> AnyView {
             pulse.flatten().unwrap_or_else(|| "–".to_owned())
         })
     };
-    let history = move || with_row(store, id, |row| row.history_bytes.clone()).unwrap_or_default();
+    let history = move || {
+        let draw = |row: &FleetRow| spark(&row.history_bytes, "Live heap over the last two minutes");
+        with_row(store, id, draw).unwrap_or_default()
+    };
     let place = Place::session(id, Tab::Live);
     let href = place.href();
     let open = move |event: web_sys::MouseEvent| {
@@ -177,7 +222,7 @@ fn row(store: Store, id: SessionId) -> AnyView {
         >
             <td>
                 <div class="row">
-                    <a class="cell-main link" href=href>{of(|row| service_name(&row.summary.signature))}</a>
+                    <a class="cell-main link" href=href>{of(session_name)}</a>
                     <span class=of(|row| state_words(row).0.to_owned())>{of(|row| state_words(row).1.to_owned())}</span>
                 </div>
                 <div class="cell-sub">
@@ -189,7 +234,7 @@ fn row(store: Store, id: SessionId) -> AnyView {
                 <div class="cell-sub">{pulse(live_error)}</div>
             </td>
             <td class="num">
-                {sparkline(history, "Live heap over the last two minutes")}
+                <div inner_html=text(history)></div>
                 <div class="cell-sub">{of(growth)}</div>
             </td>
             <td class="num">{pulse(|pulse| format::bytes(pulse.rss_bytes as f64))}</td>
@@ -241,20 +286,17 @@ fn nothing_is_marked() -> bool {
 }
 
 fn live_error(pulse: &Pulse) -> String {
-    // 99 %, as everywhere.
-    let half = 2.576 * pulse.live_std_error_bytes;
-    if pulse.live_bytes > 0.0 {
-        format::relative_error(half / pulse.live_bytes)
-    } else {
-        String::new()
-    }
+    error_words(pulse.live_bytes, pulse.live_std_error_bytes)
 }
 
 fn growth(row: &FleetRow) -> String {
-    match row.growth_bytes_per_min {
-        Some(growth) => format!("{}/min", format::signed_bytes(growth)),
-        None => String::new(),
-    }
+    growth_words(row.growth_bytes_per_min)
+}
+
+fn growth_words(bytes_per_min: Option<f64>) -> String {
+    bytes_per_min.map_or_else(String::new, |growth| {
+        format!("{}/min", format::signed_bytes(growth))
+    })
 }
 
 fn lost(pulse: &Pulse) -> String {
@@ -281,107 +323,54 @@ fn revision(row: &FleetRow) -> String {
     }
 }
 
-fn matches(row: &FleetRow, filter: &str) -> bool {
-    let signature = &row.summary.signature;
-    filter.is_empty()
-        || [
-            &signature.executable,
-            &signature.host_name,
-            &signature.runtime_version,
-        ]
-        .iter()
-        .any(|text| text.to_ascii_lowercase().contains(filter))
-        || signature.pid.to_string().contains(filter)
-}
-
-/// Live sessions first, then by the chosen column, then by name and id so that rows hold still.
-fn compare(a: &FleetRow, b: &FleetRow, sort: FleetSort) -> Ordering {
-    let rank = |row: &FleetRow| match row.summary.state {
-        SessionState::Live => 0,
-        SessionState::Away { .. } => 1,
-        SessionState::Ended => 2,
-    };
-    let value = |row: &FleetRow| {
-        let pulse = row.summary.pulse.as_ref();
-        match sort {
-            FleetSort::Growth => row.growth_bytes_per_min,
-            FleetSort::Live => pulse.map(|pulse| pulse.live_bytes),
-            FleetSort::Rss => pulse.map(|pulse| pulse.rss_bytes as f64),
-            FleetSort::Allocation => pulse.map(|pulse| pulse.allocated_bytes_per_s),
-            FleetSort::Name => None,
-        }
-        .unwrap_or(f64::NEG_INFINITY)
-    };
-    let newest_first = || {
-        b.summary
-            .signature
-            .clock
-            .unix_ns
-            .cmp(&a.summary.signature.clock.unix_ns)
-    };
-    let name = |row: &FleetRow| service_name(&row.summary.signature);
-    rank(a)
-        .cmp(&rank(b))
-        .then_with(|| value(b).total_cmp(&value(a)))
-        .then_with(|| name(a).cmp(&name(b)))
-        .then_with(newest_first)
-        .then_with(|| a.summary.session.cmp(&b.summary.session))
-}
-
 fn none_match(store: Store) -> AnyView {
-    view! {
-        <div class="empty">
-            <div class="empty-title">"No session matches the filter"</div>
-            <p class="empty-text">"The filter looks at the program, the host, the pid and the runtime's version."</p>
-            <div class="empty-actions">
-                <button class="btn" type="button" on:click=click(move |_| store.look(|view| view.filter.clear()))>
-                    "Clear the filter"
-                </button>
-            </div>
-        </div>
-    }
-    .into_any()
+    let button = view! {
+        <button class="btn" type="button" on:click=click(move |_| store.look(|view| view.filter.clear()))>
+            "Clear the filter"
+        </button>
+    };
+    let words =
+        "The filter looks at the program, its flags, host, pid, id, runtime and labels, as in zone=eu.";
+    empty(
+        "none",
+        "No session matches the filter",
+        text(|| words.to_owned()),
+        button.into_any(),
+    )
 }
 
 /// Nothing has ever been watched: how to begin, as commands to copy.
 fn first_steps() -> AnyView {
     let hub = hub_address();
-    let step = |done: &'static str, title: &'static str, command: String, words: &'static str| {
-        view! {
-            <li data-done=done>
-                <strong>{title}</strong>
-                {copyable(command)}
-                <p class="muted">{words}</p>
-            </li>
-        }
-        .into_any()
+    let step = |done: bool, title: &str, command: &str, words: &str| {
+        let command = copyable(command);
+        format!(
+            "<li data-done=\"{done}\"><strong>{title}</strong>{command}<p class=\"muted\">{words}</p></li>"
+        )
     };
-    let steps = vec![
-        step(
-            "true",
+    let markup = [
+        "<svg class=\"icon\" aria-hidden=\"true\"><use href=\"#i-logo\"/></svg>\
+         <div class=\"empty-title\">No program is being watched yet</div><ol class=\"steps\">",
+        &step(
+            true,
             "The hub runs",
-            "heaptide hub".to_owned(),
+            "heaptide hub",
             "This page comes from it, so that is done.",
         ),
-        step(
-            "false",
+        &step(
+            false,
             "Watch a program that runs",
-            format!("sudo heaptide attach --hub {hub} PID"),
+            &format!("sudo heaptide attach --hub {hub} PID"),
             "On the machine where it runs. The program is not changed and not restarted.",
         ),
-        step(
-            "false",
+        &step(
+            false,
             "Or start one",
-            format!("sudo heaptide run --hub {hub} -- ./server"),
-            "It appears here by itself. Go 1.21 to 1.27, stripped or not.",
+            &format!("sudo heaptide run --hub {hub} -- ./server"),
+            "It appears here by itself. Go 1.19 to 1.27, stripped or not.",
         ),
-    ];
-    view! {
-        <div class="empty" data-testid="empty">
-            {icon("logo")}
-            <div class="empty-title">"No program is being watched yet"</div>
-            <ol class="steps">{steps}</ol>
-        </div>
-    }
-    .into_any()
+        "</ol>",
+    ]
+    .concat();
+    view! { <div class="empty" data-testid="empty" inner_html=markup></div> }.into_any()
 }

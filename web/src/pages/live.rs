@@ -11,6 +11,7 @@ use crate::format;
 use crate::sampling::amount;
 use crate::store::Store;
 use crate::ui::{click, icon, maybe, nothing, part, text};
+use crate::url::Range;
 use heaptide_analysis::views::Window;
 use heaptide_protocol::control::SessionState;
 use heaptide_protocol::session::Method;
@@ -27,7 +28,7 @@ pub(crate) fn LivePage(store: Store) -> impl IntoView {
                     <h2 class="panel-title" id="timeline-title">"Timeline"</h2>
                     {window_chip(store)}
                     <span class="spacer"></span>
-                    {range_picker(store)}
+                    {range_picker(store, &Range::ALL)}
                 </div>
                 <div class="panel-body">{session_timeline(store, 300.0)}</div>
             </section>

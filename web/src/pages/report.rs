@@ -5,15 +5,16 @@
 
 use super::about::AboutView;
 use super::capabilities::{capability_list, follow_matrix};
-use super::controls::{range_picker, time_base, window_chip};
+use super::controls::{self, range_picker, time_base, window_chip};
 use super::lacks::{class_of, why_lacking};
 use super::live::{session_head, session_timeline};
 use super::sites::frame_line;
+use crate::canvas::escape;
 use crate::format::{self, TimeBase};
 use crate::sampling::standing;
 use crate::store::Store;
 use crate::ui::{click, maybe, nothing, part, text};
-use crate::url::Tab;
+use crate::url::{Range, Tab};
 use heaptide_analysis::report::{Cell, Row, Table, Unit};
 use leptos::prelude::*;
 
@@ -48,7 +49,7 @@ pub(crate) fn report_page(store: Store, tab: Tab) -> AnyView {
     let head = if in_time {
         view! {
             {session_timeline(store, 120.0)}
-            <div class="toolbar">{window_chip(store)}<span class="spacer"></span>{range_picker(store)}</div>
+            <div class="toolbar">{window_chip(store)}<span class="spacer"></span>{range_picker(store, &Range::ALL)}</div>
         }
         .into_any()
     } else {
@@ -267,25 +268,21 @@ fn opening(store: Store, (table, row): (usize, usize), main: AnyView) -> AnyView
     let stacks = move || {
         store.tables.with(|(_, tables)| {
             let row = tables.get(table).and_then(|table| table.rows.get(row));
-            row.iter()
-                .flat_map(|row| &row.stacks)
-                .map(|(word, frames)| {
-                    view! {
-                        <p class="cell-sub">{word.clone()}</p>
-                        <ol class="stack-list mono">
-                            {frames.iter().map(frame_line).collect::<Vec<AnyView>>()}
-                        </ol>
-                    }
-                    .into_any()
-                })
-                .collect::<Vec<AnyView>>()
-                .into_any()
+            let mut out = String::new();
+            for (word, frames) in row.iter().flat_map(|row| &row.stacks) {
+                out += &format!(
+                    "<p class=\"cell-sub\">{}</p><ol class=\"stack-list mono\">{}</ol>",
+                    escape(word),
+                    frames.iter().map(frame_line).collect::<String>()
+                );
+            }
+            out
         })
     };
     view! {
         <details class="site" on:toggle=move |_| open.update(|open| *open = !*open)>
             <summary>{main}</summary>
-            {part(move || if open.get() { stacks() } else { nothing() })}
+            <div inner_html=text(move || if open.get() { stacks() } else { String::new() })></div>
         </details>
     }
     .into_any()
@@ -325,15 +322,10 @@ fn empty(store: Store, tab: Tab) -> AnyView {
         }
         .to_owned()
     };
+    let button = view! { <button class="btn" type="button" on:click=click(act)>{text(label)}</button> };
     view! {
         <section class="panel">
-            <div class="empty" data-testid="report-empty">
-                <div class="empty-title">"Nothing to show"</div>
-                <p class="empty-text">{text(reason)}</p>
-                <div class="empty-actions">
-                    <button class="btn" type="button" on:click=click(act)>{text(label)}</button>
-                </div>
-            </div>
+            {controls::empty("report-empty", "Nothing to show", text(reason), button.into_any())}
         </section>
         {kind.map(|kind| capability_list(store, Some(class_of(kind))))}
     }

@@ -1,7 +1,8 @@
 //! Where the memory comes from: call sites, the heaviest first.
 
-use super::controls::{metric_picker, window_chip};
+use super::controls::{empty, metric_picker, window_chip};
 use super::naming::{metric_name, metric_words};
+use crate::canvas::escape;
 use crate::format;
 use crate::store::Store;
 use crate::ui::{click, nothing, part, text};
@@ -29,7 +30,7 @@ pub(super) fn SitesPanel(store: Store) -> impl IntoView {
     });
     let body = move || match count.get() {
         UNKNOWN => view! { <div class="skeleton skeleton-block"></div> }.into_any(),
-        0 => view! { <Nothing store/> }.into_any(),
+        0 => none(store),
         count => rows(store, count),
     };
     let rest = move || {
@@ -107,8 +108,7 @@ fn line(store: Store, index: usize) -> AnyView {
             row.iter()
                 .flat_map(|row| &row.heaviest_stack)
                 .map(frame_line)
-                .collect::<Vec<AnyView>>()
-                .into_any()
+                .collect::<String>()
         })
     };
     // A stack that nobody looks at isn't built.
@@ -127,9 +127,10 @@ fn line(store: Store, index: usize) -> AnyView {
                         <span class="cell-main mono">{of(|row| row.function.clone())}</span>
                         <span class="cell-sub">{of(place_words)}</span>
                     </summary>
-                    <ol class="stack-list mono">
-                        {part(move || if open.get() { stack() } else { nothing() })}
-                    </ol>
+                    <ol
+                        class="stack-list mono"
+                        inner_html=text(move || if open.get() { stack() } else { String::new() })
+                    ></ol>
                 </details>
             </td>
             <td class="num">
@@ -147,22 +148,19 @@ fn line(store: Store, index: usize) -> AnyView {
     .into_any()
 }
 
-pub(super) fn frame_line(frame: &StackFrame) -> AnyView {
+pub(super) fn frame_line(frame: &StackFrame) -> String {
     let inlined = if frame.inlined { " inlined" } else { "" };
     let place = match frame.file.as_str() {
         "" => String::new(),
         file => format!("{}:{}{inlined}", short_file(file), frame.line),
     };
-    let title = format!("{}:{}", frame.file, frame.line);
-    let function = frame.function.clone();
-    view! {
-        <li title=title>
-            {function}
-            " "
-            <span class="faint">{place}</span>
-        </li>
-    }
-    .into_any()
+    format!(
+        "<li title=\"{}:{}\">{} <span class=\"faint\">{}</span></li>",
+        escape(&frame.file),
+        frame.line,
+        escape(&frame.function),
+        escape(&place)
+    )
 }
 
 fn place_words(row: &SiteRow) -> String {
@@ -202,8 +200,7 @@ fn rest_words(table: &SiteTable, shown: usize) -> String {
     )
 }
 
-#[component]
-fn Nothing(store: Store) -> impl IntoView {
+fn none(store: Store) -> AnyView {
     let has = move |read: fn(&ViewState) -> bool| store.place.with(|place| read(&place.view));
     let filtered = move || has(|view| !view.filter.is_empty());
     let selected = move || has(|view| view.selection.is_some());
@@ -233,11 +230,10 @@ fn Nothing(store: Store) -> impl IntoView {
         };
         view! { <button class="btn" type="button" on:click=click(clear)>{label}</button> }.into_any()
     };
-    view! {
-        <div class="empty">
-            <div class="empty-title">"Nothing to show"</div>
-            <p class="empty-text">{text(reason)}</p>
-            <div class="empty-actions">{part(action)}</div>
-        </div>
-    }
+    empty(
+        "sites-empty",
+        "Nothing to show",
+        text(reason),
+        part(action).into_any(),
+    )
 }

@@ -4,13 +4,16 @@
 //! Pure. A link that can't be understood in part still opens the data: each part that was passed over gives
 //! a sentence in [`Opened::problems`].
 
+mod dashboard;
 mod link;
 mod percent;
 mod view;
 
+pub use dashboard::{fleet_range, name_of};
 pub use link::{SharedAs, secret_of};
 pub use view::{FleetSort, METRICS, MetricChoice, Range, VIEW_VERSION, ViewState, metric_key};
 
+use dashboard::is_name;
 use heaptide_analysis::report::ReportKind;
 use heaptide_protocol::SessionId;
 use percent::{decode, encode};
@@ -29,6 +32,10 @@ pub enum Page {
     Session {
         id: SessionId,
         tab: Tab,
+    },
+    /// Sums by label; with a name, as somebody has saved them.
+    Dashboards {
+        name: String,
     },
     /// What the hub keeps beside the sessions.
     Hub,
@@ -138,6 +145,14 @@ impl Place {
         }
     }
 
+    /// `name` is empty where none is open.
+    pub fn dashboards(name: String) -> Self {
+        Self {
+            page: Page::Dashboards { name },
+            view: ViewState::default(),
+        }
+    }
+
     pub fn session_id(&self) -> Option<SessionId> {
         match self.page {
             Page::Session { id, .. } => Some(id),
@@ -203,6 +218,10 @@ impl Page {
         match parts.as_slice() {
             [] => Self::Fleet,
             ["hub"] => Self::Hub,
+            ["d"] => Self::Dashboards { name: String::new() },
+            ["d", name] if is_name(name) => Self::Dashboards {
+                name: (*name).to_owned(),
+            },
             ["s", id, rest @ ..] => {
                 let tab = match rest {
                     [] => Some(Tab::Live),
@@ -222,6 +241,8 @@ impl Page {
         match self {
             Self::Fleet => "/".to_owned(),
             Self::Hub => "/hub".to_owned(),
+            Self::Dashboards { name } if name.is_empty() => "/d".to_owned(),
+            Self::Dashboards { name } => format!("/d/{name}"),
             Self::Session { id, tab: Tab::Live } => format!("/s/{id}"),
             Self::Session { id, tab } => format!("/s/{id}/{}", tab.key()),
             Self::Unknown { path } => path.clone(),

@@ -82,6 +82,32 @@ fn golden_links_of_version_1() {
                 },
             },
         ),
+        (
+            "/?v=1&f=zone%3Deu&sort=live&by=app.kubernetes.io/name",
+            Place {
+                page: Page::Fleet,
+                view: ViewState {
+                    sort: FleetSort::Live,
+                    by: "app.kubernetes.io/name".into(),
+                    filter: "zone=eu".into(),
+                    ..ViewState::default()
+                },
+            },
+        ),
+        ("/d", Place::dashboards(String::new())),
+        (
+            "/d/shop-by-version?v=1&r=1m&by=version",
+            Place {
+                page: Page::Dashboards {
+                    name: "shop-by-version".into(),
+                },
+                view: ViewState {
+                    range: Range::Minute,
+                    by: "version".into(),
+                    ..ViewState::default()
+                },
+            },
+        ),
     ];
     for (link, expected) in cases {
         let (path, query) = link.split_once('?').unwrap_or((link, ""));
@@ -125,6 +151,8 @@ fn bad_state_still_opens_the_data_and_says_what_was_left_out() {
         ("metric=goodness", "metric=goodness"),
         ("sel=xyz", "sel=xyz"),
         ("at=1e9", "at=1e9"),
+        ("by=", "by="),
+        ("by=Zone", "by=Zone"),
         (long.as_str(), "9002 bytes"),
     ];
     for (query, expected) in cases {
@@ -145,6 +173,8 @@ fn unknown_paths_and_foreign_keys() {
         "/s/12",
         "/s/00112233445566778899aabbccddeeff/x",
         "/s/é",
+        "/d/Shop",
+        "/d/a/b",
         "/s/00112233445566778899aabbccddeeff/live",
         "/s/00112233445566778899aabbccddeeff/drift/x",
     ] {

@@ -22,6 +22,8 @@ pub struct ViewState {
     pub selected: Option<u64>,
     pub zoom: Option<u64>,
     pub sort: FleetSort,
+    /// The label that the fleet is grouped by; empty for none.
+    pub by: String,
     /// Whether the sampling panel is open.
     pub sampling_open: bool,
 }
@@ -155,6 +157,7 @@ impl ViewState {
             }
         }
         put(self.sort != default.sort, "sort", self.sort.key().to_owned());
+        put(!self.by.is_empty(), "by", self.by.clone());
         put(self.sampling_open, "panel", "sampling".to_owned());
         if !pairs.is_empty() {
             pairs.insert(0, ("v", VIEW_VERSION.to_string()));
@@ -190,6 +193,13 @@ impl ViewState {
                 "sel" => node_key(value, &mut view.selected),
                 "zoom" => node_key(value, &mut view.zoom),
                 "sort" => choose(&FleetSort::ALL, value, |sort| sort.key(), &mut view.sort),
+                "by" => {
+                    let is_key = is_label_key(value);
+                    if is_key {
+                        view.by.clone_from(value);
+                    }
+                    is_key
+                }
                 "panel" => {
                     view.sampling_open = value == "sampling";
                     view.sampling_open
@@ -242,6 +252,12 @@ fn choose<T: Copy>(all: &[T], text: &str, key: impl Fn(T) -> &'static str, out: 
 fn number(text: &str, out: &mut Option<u64>) -> bool {
     *out = text.parse().ok();
     out.is_some()
+}
+
+/// As labels' keys are, so that what comes by a link can be asked of the hub.
+fn is_label_key(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/".contains(&byte);
+    (1..=63).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn node_key(text: &str, out: &mut Option<u64>) -> bool {

@@ -12,7 +12,9 @@ mod messages;
 mod views;
 
 #[cfg(test)]
-pub(crate) use self::core::sample::signature as sample_signature;
+pub(crate) use self::core::sample::{
+    pulse as sample_pulse, signature as sample_signature, summary as sample_summary,
+};
 pub use self::core::{Core, CoreOutput};
 pub use fleet::{FleetRow, HISTORY};
 pub use messages::{Damage, Extra, Progress, Show, ToPage, ToWorker, ViewUpdate};
