@@ -8,7 +8,7 @@ mod layers;
 
 pub(crate) use layers::{Source, Told};
 
-use heaptide_hub::{HubConfig, Retention, TlsFiles};
+use heaptide_hub::{HubConfig, OidcConfig, Retention, TlsFiles};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -30,6 +30,19 @@ impl Told {
             });
         }
         config.webhook_ca.clone_from(&values.webhook_ca);
+        if let (Some(issuer), Some(client_id), Some(public_url)) =
+            (&values.oidc_issuer, &values.oidc_client_id, &values.public_url)
+        {
+            config.oidc = Some(OidcConfig {
+                issuer: issuer.clone(),
+                client_id: client_id.clone(),
+                client_secret: values.oidc_client_secret_file.clone(),
+                public_url: public_url.clone(),
+                roles: values.oidc_role.clone(),
+                scopes: values.oidc_scope.clone(),
+                ca: values.oidc_ca.clone(),
+            });
+        }
         config.allowed_hosts.clone_from(&values.allow_host);
         let keep_bytes = values.keep_bytes.unwrap_or(KEEP_BYTES);
         config.retention = Retention {

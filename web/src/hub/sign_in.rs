@@ -1,7 +1,7 @@
 //! The ways in: a share link, or a token where the hub wants one.
 
 use super::call::{Failure, Json, call, object};
-use super::island::{island, say, value};
+use super::island::{fill, island, say, value};
 use crate::app::history;
 use crate::net::LinkState;
 use crate::store::Store;
@@ -16,7 +16,9 @@ const MARKUP: &str = "<div class=\"sign-in\" data-testid=\"sign-in\"><div class=
     <input class=\"input\" type=\"password\" autocomplete=\"current-password\" data-part=\"token\"></label>\
     <p class=\"field-hint\">Who runs the hub makes one with heaptide hub token create.</p>\
     <p role=\"alert\" data-part=\"said\"></p>\
-    <button class=\"btn btn-primary\" type=\"button\" data-act=\"sign-in\">Sign in</button></div></div></div></div>";
+    <button class=\"btn btn-primary\" type=\"button\" data-act=\"sign-in\">Sign in</button><p data-part=\"ways\"></p></div></div></div></div>";
+/// Only where the hub has an identity provider.
+const PROVIDER: &str = "<a class=\"btn\" href=\"/api/v1/oidc/start\">Sign in with your organization</a>";
 
 /// Covers the page as long as the hub turns this browser away for want of a token.
 pub(crate) fn sign_in(store: Store) -> AnyView {
@@ -76,5 +78,14 @@ fn form(store: Store) -> AnyView {
         };
         call("POST", "/api/v1/sign-in".to_owned(), Some(body), Box::new(then));
     };
-    island(MARKUP.to_owned(), Box::new(|_| ()), Box::new(hear))
+    let mounted = |root: &Element| {
+        let root = root.clone();
+        let then = move |ways: Result<Json, Failure>| {
+            if ways.is_ok_and(|ways| ways.text("oidc") == "yes") {
+                fill(&root, "ways", PROVIDER);
+            }
+        };
+        call("GET", "/api/v1/sign-in".to_owned(), None, Box::new(then));
+    };
+    island(MARKUP.to_owned(), Box::new(mounted), Box::new(hear))
 }
