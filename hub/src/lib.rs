@@ -29,6 +29,9 @@ mod error;
 mod excerpt;
 mod fleet;
 mod fleet_policy;
+#[cfg(test)]
+#[path = "../tests/hostile_bytes/attack.rs"]
+mod hostile;
 mod http;
 mod hub;
 mod levels;

@@ -228,3 +228,27 @@ fn only_keys_for_these_two_signatures_are_used() {
     assert_eq!(keys(&json!({ "keys": many })).len(), MAX_KEYS);
     assert!(keys(&json!({ "keys": 7 })).is_empty());
 }
+
+#[test]
+fn hostile_tokens_and_keys_are_survived_and_believed_by_nobody() {
+    let signer = Signer::new();
+    let document =
+        json!({ "keys": [signer.key("a"), { "kty": "RSA", "n": RS256_N, "e": "AQAB", "kid": "b" }] });
+    let set = keys(&document);
+    let good = signer.sign(&json!({ "alg": "ES256", "kid": "a" }), &claims());
+    let unsigned = signer.sign(&json!({ "alg": "none", "kid": "a" }), &claims());
+    crate::hostile::attack(
+        &[good.as_bytes(), unsigned.as_bytes(), RS256.as_bytes()],
+        false,
+        1,
+        |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            assert_eq!(check(&text, &set, &expected()).is_ok(), text == good, "{text}");
+        },
+    );
+    crate::hostile::attack(&[document.to_string().as_bytes()], false, 1, |bytes| {
+        if let Ok(document) = serde_json::from_slice(bytes) {
+            assert!(keys(&document).len() <= MAX_KEYS);
+        }
+    });
+}
