@@ -30,6 +30,8 @@ struct SignInBody {
 struct WaysBody {
     /// Nobody is asked for anything.
     open: bool,
+    /// Whoever asks this need not sign in.
+    known: bool,
     /// With a token, by POST to this address.
     token: bool,
     /// With an identity provider, by going to `/api/v1/oidc/start`.
@@ -60,9 +62,10 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Hub>> {
 
 /// Whether one has to sign in, and with what. Answers everybody.
 #[utoipa::path(get, path = "/api/v1/sign-in", responses((status = 200, body = WaysBody)))]
-async fn ways(State(hub): State<Arc<Hub>>) -> Json<WaysBody> {
+async fn ways(State(hub): State<Arc<Hub>>, identity: Option<Extension<Identity>>) -> Json<WaysBody> {
     Json(WaysBody {
         open: hub.access.is_open(),
+        known: identity.is_some(),
         token: true,
         oidc: hub.oidc.is_some(),
     })
