@@ -136,7 +136,7 @@ async fn collector(hub: &Running, label: &str) -> Client {
 }
 
 async fn pulse(client: &mut Client, second: u64, rss_bytes: u64) {
-    let pulse = common::pulse(second, rss_bytes);
+    let pulse = common::story::pulse(second, rss_bytes);
     client.control(FrameKind::Pulse, ID, &pulse).await;
 }
 

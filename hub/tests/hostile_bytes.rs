@@ -9,7 +9,7 @@
 #[path = "hostile_bytes/attack.rs"]
 mod attack;
 
-use attack::attack;
+use attack::{attack, taken_by};
 use heaptide_analysis::{Session, parity};
 use heaptide_policy::{FleetPolicy, Policy};
 use heaptide_protocol::control::{
@@ -17,9 +17,10 @@ use heaptide_protocol::control::{
     PolicyPropose, PolicySet, PolicyState, Pulse, Refuse, Sessions as SessionList, Stretch, Subscribe,
     Welcome,
 };
+use heaptide_protocol::frame::{HEAD_BYTES, MAX_RAW_BYTES};
 use heaptide_protocol::report::{ReportAsk, ReportKind, ReportQuery, ReportTold, Window};
 use heaptide_protocol::section::Sections;
-use heaptide_protocol::{Frame, FrameKind};
+use heaptide_protocol::{Compression, Envelope, Frame, FrameKind, SessionId, checksum, varint};
 
 macro_rules! golden {
     ($($name:literal)*) => {
@@ -71,6 +72,89 @@ fn policies_are_survived() {
             let _ = policy.validate();
         }
     });
+}
+
+/// A gibibyte of one byte in 32 KiB of zstd: a head without a size, then blocks of 128 KiB that are four bytes each.
+fn bomb(window: u8) -> Vec<u8> {
+    const BLOCKS: u32 = 8_192;
+    let mut bytes = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, window];
+    for block in 0..BLOCKS {
+        let head = (128 * 1024_u32) << 3 | 1 << 1 | u32::from(block == BLOCKS - 1);
+        bytes.extend_from_slice(&head.to_le_bytes()[..3]);
+        bytes.push(0xaa);
+    }
+    bytes
+}
+
+#[test]
+fn a_bomb_of_a_gibibyte_costs_what_it_announces_and_two_mebibytes_at_most_before_it_is_known_whose_it_is() {
+    // Windows of 1 KiB, 128 KiB, 8 MiB and 1 GiB.
+    for window in [0x00, 0x38, 0x68, 0xa0] {
+        let payload = bomb(window);
+        // What Hello may announce at most (`Limits::open_bytes`), a mebibyte, and what any frame may.
+        for raw_bytes in [64 << 10, 1 << 20, MAX_RAW_BYTES] {
+            let envelope = Envelope {
+                compression: Compression::Zstd,
+                raw_bytes: u32::try_from(raw_bytes).unwrap(),
+                ..Envelope::control(FrameKind::Hello, SessionId([1; 16]))
+            };
+            let frame = Frame {
+                envelope,
+                payload: &payload,
+            };
+            let mut refused = false;
+            let taken_bytes = taken_by(|| refused = frame.control::<Hello>("Hello").is_err());
+            assert!(refused, "window {window:#x}, {raw_bytes} announced");
+            eprintln!("window {window:#x}: {taken_bytes} bytes taken for {raw_bytes} announced");
+            let most_bytes = if raw_bytes == 64 << 10 {
+                2 << 20
+            } else {
+                5 * raw_bytes
+            };
+            assert!(
+                taken_bytes <= most_bytes,
+                "window {window:#x}: {taken_bytes} bytes taken for {raw_bytes} announced"
+            );
+        }
+    }
+}
+
+/// Each place of each golden frame says in turn that 2⁶⁴ - 1 or 2³² - 1 of something follow. Where these took no bytes,
+/// reading them would never end.
+#[test]
+fn no_count_at_any_place_takes_for_ever_or_much() {
+    let (done, ended) = std::sync::mpsc::channel();
+    // On its own thread, so that one that never ends fails instead.
+    let thread = std::thread::spawn(move || {
+        let mut read_frames = 0_u64;
+        for seed in FRAMES {
+            for at in HEAD_BYTES..seed.len() {
+                for count in [u64::MAX, u64::from(u32::MAX), 1 << 20] {
+                    let mut bytes = seed.to_vec();
+                    let mut long = Vec::new();
+                    varint::put(&mut long, count);
+                    bytes.splice(at..=at, long);
+                    let crc = checksum::crc32(&bytes[HEAD_BYTES..]);
+                    bytes[4..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
+                    let Ok(frame) = Frame::parse(&bytes) else { continue };
+                    read_frames += 1;
+                    let raw_bytes = (frame.envelope.raw_bytes as usize).max(bytes.len());
+                    let taken_bytes = taken_by(|| read(&frame));
+                    assert!(
+                        taken_bytes <= (4 << 20) + 96 * raw_bytes,
+                        "{count} at {at}: {taken_bytes} bytes taken: {bytes:02x?}"
+                    );
+                }
+            }
+        }
+        done.send(read_frames).unwrap();
+    });
+    let read_frames = ended.recv_timeout(std::time::Duration::from_secs(300));
+    assert!(
+        read_frames.unwrap_or_default() > 1_000,
+        "it did not end, or nothing was read"
+    );
+    thread.join().unwrap();
 }
 
 fn look(session: &Session) {

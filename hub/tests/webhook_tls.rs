@@ -146,7 +146,7 @@ async fn a_webhook_is_told_over_tls_only_where_its_certificate_is_believed() {
         let mut collector = hub.collector().await;
         let id = session(1);
         collector.open(id, 1).await;
-        let pulse = common::pulse(1, 4096);
+        let pulse = common::story::pulse(1, 4096);
         collector.control(FrameKind::Pulse, id, &pulse).await;
         match wrong {
             None => {

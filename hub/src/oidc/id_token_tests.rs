@@ -1,3 +1,5 @@
+//! Which ID tokens are believed: published signatures, every claim, and bytes that lie.
+
 use super::*;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};

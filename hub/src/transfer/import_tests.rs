@@ -1,3 +1,5 @@
+//! Files that are no recordings, or not quite: nothing is lost track of, and nothing half is left.
+
 use super::super::records::{Found, Records, record};
 use super::*;
 use crate::config::Limits;

@@ -15,8 +15,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use heaptide_hub::{Hub, HubConfig, Log};
 use heaptide_policy::{Labels, Policy};
 use heaptide_protocol::control::{
-    Ack, Hello, Open, Pulse, Refuse, RefuseCode, Role, SessionState, SessionSummary, Sessions, Subscribe,
-    Welcome,
+    Ack, Hello, Open, Refuse, RefuseCode, Role, SessionState, SessionSummary, Sessions, Subscribe, Welcome,
 };
 use heaptide_protocol::frame::{encode, encode_control};
 use heaptide_protocol::session::{Clock, ClockKind, PlatformSignature};
@@ -455,26 +454,6 @@ impl Client {
         };
         self.send_message(Message::Close(Some(frame))).await;
         while !matches!(self.next().await, Seen::Broken) {}
-    }
-}
-
-/// That says nothing but how much memory is resident.
-pub fn pulse(second: u64, rss_bytes: u64) -> Pulse {
-    Pulse {
-        timestamp_ns: second * 1_000_000_000,
-        rss_bytes,
-        live_bytes: 0.0,
-        live_std_error_bytes: 0.0,
-        allocated_bytes_per_s: 0.0,
-        samples_per_s: 0.0,
-        dropped: 0,
-        seen: 0,
-        sampling_rate_bytes: 0,
-        collector_cpu_permille: 0,
-        collector_rss_bytes: 0,
-        sent_bytes_per_s: 0,
-        host_available_bytes: 0,
-        host_total_bytes: 0,
     }
 }
 

@@ -18,6 +18,14 @@ const AT_MOST_ONCE_BYTES: usize = 4 << 20;
 /// Rows that share one value in all their columns are the densest thing that the wire knows.
 const AT_MOST_PER_BYTE: usize = 96;
 
+/// The most that a call has taken at once, in bytes.
+#[allow(dead_code, reason = "not all who include this measure single calls")]
+pub(crate) fn taken_by(call: impl FnOnce()) -> usize {
+    let before_bytes = Counting::start();
+    call();
+    Counting::peak_bytes() - before_bytes
+}
+
 pub(crate) fn attack(seeds: &[&[u8]], framed: bool, one_in: u64, mut target: impl FnMut(&[u8])) {
     let full = std::env::var_os("HEAPTIDE_FULL").is_some_and(|value| value == "1");
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
