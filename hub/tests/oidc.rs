@@ -439,7 +439,7 @@ async fn sign_ins_of_people_are_bounded_and_expire_like_those_by_token() {
     let folder = tempfile::tempdir().unwrap();
     let provider = Provider::start(folder.path()).await;
     let hub = start(folder.path(), &provider, |config| {
-        config.limits.sign_ins_of_one = 2
+        config.limits.sign_ins_of_one = 2;
     })
     .await;
     let mut cookies = Vec::new();

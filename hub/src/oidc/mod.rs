@@ -400,7 +400,7 @@ mod tests {
             match (Oidc::open(config.clone()), expected) {
                 (Ok(_), None) => {}
                 (Err(error), Some(expected)) => {
-                    assert!(error.contains(expected), "{error} lacks {expected:?}")
+                    assert!(error.contains(expected), "{error} lacks {expected:?}");
                 }
                 (got, _) => panic!("{config:?}: {got:?}"),
             }
