@@ -53,3 +53,47 @@ impl Told {
         config
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::HubSettings;
+    use heaptide_hub::check_config;
+
+    #[test]
+    fn the_check_looks_at_what_is_set_of_a_provider() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "sesame\n").unwrap();
+        let missing = folder.path().join("missing");
+        for (public_url, secret, expected) in [
+            ("https://hub.example", &secret, None),
+            (
+                "http://hub.example",
+                &secret,
+                Some("public-url: http://hub.example is not https"),
+            ),
+            ("https://hub.example", &missing, Some("oidc-client-secret-file: ")),
+        ] {
+            let flags = HubSettings {
+                // Others reach it, and a provider is access control.
+                listen: Some(([0, 0, 0, 0], 7070).into()),
+                public_url: Some(public_url.to_owned()),
+                oidc_issuer: Some("https://id.example".to_owned()),
+                oidc_client_id: Some("hub".to_owned()),
+                oidc_client_secret_file: Some(secret.clone()),
+                oidc_role: vec!["groups=sre:admin".parse().unwrap()],
+                ..HubSettings::default()
+            };
+            let told = Told::resolve(&flags, None, std::iter::empty()).unwrap();
+            let problems = check_config(&told.hub_config(folder.path().join("data")), true);
+            match expected {
+                None => assert_eq!(problems, [""; 0]),
+                Some(expected) => {
+                    assert_eq!(problems.len(), 1, "{problems:?}");
+                    assert!(problems[0].contains(expected), "{problems:?}");
+                }
+            }
+        }
+    }
+}
