@@ -272,4 +272,37 @@ mod tests {
         let got: Vec<_> = within.iter().map(|one| (one.from_ns, one.to_ns)).collect();
         assert_eq!(got, [(0, 10), (12, 13), (12, 12)]);
     }
+
+    #[test]
+    fn hostile_words_are_survived_and_bounded() {
+        let seeds: [&[u8]; 2] = [
+            r#"{"from_ns":5,"to_ns":1000000000,"text":"slow since the deployment – see \u00fc"}"#.as_bytes(),
+            br#"{"from_ns":0,"to_ns":18446744073709551615,"text":"x"}"#,
+        ];
+        let mut all = Annotations::default();
+        let mut taken = 0_u32;
+        crate::hostile::attack(&seeds, false, 1, |bytes| {
+            let Ok(words) = serde_json::from_slice::<Words>(bytes) else {
+                return;
+            };
+            let (id, revision) = (words.from_ns as u32, words.to_ns as u32);
+            let edit = match bytes.len() % 3 {
+                0 => Edit::Add(words),
+                1 => Edit::Replace { id, revision, words },
+                _ => Edit::Delete { id, revision },
+            };
+            taken += u32::from(all.apply("somebody", edit).is_ok());
+            assert!(all.list.len() <= MAX_OF_A_SESSION);
+            if let Some(newest) = all.list.last() {
+                assert!(newest.text.len() <= MAX_TEXT_BYTES && newest.from_ns <= newest.to_ns);
+            }
+            if all.list.len() == MAX_OF_A_SESSION {
+                all = Annotations::default();
+            }
+        });
+        assert!(
+            taken > 0,
+            "none got through, so nothing behind the parser was reached"
+        );
+    }
 }

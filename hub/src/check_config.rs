@@ -1,10 +1,12 @@
 //! Whether a hub could start with a configuration, without starting one or making anything.
 
 use crate::access::TokenFile;
-use crate::alerts::trust;
+use crate::alerts::CA_SETTING;
 use crate::catalog::Catalog;
 use crate::config::HubConfig;
 use crate::error::HubError;
+use crate::oidc::Oidc;
+use crate::outgoing::Outgoing;
 use crate::tls::Tls;
 use std::path::Path;
 
@@ -18,14 +20,20 @@ pub fn check_config(config: &HubConfig, keeps: bool) -> Vec<String> {
     {
         problems.push(error.to_string());
     }
-    if let Err(why) = trust(config.webhook_ca.as_deref()) {
+    if let Some(oidc) = config.oidc.clone()
+        && let Err(why) = Oidc::open(oidc)
+    {
+        problems.push(HubError::Oidc { why }.to_string());
+    }
+    if let Err(why) = Outgoing::new(config.webhook_ca.as_deref(), CA_SETTING) {
         problems.push(why);
     }
     if keeps && let Err(why) = folder(&config.data_dir) {
         problems.push(why);
     }
     let address = config.listen;
-    let asks_nobody = !address.ip().is_loopback() && !config.allow_remote && !config.require_token;
+    let asks_nobody =
+        !address.ip().is_loopback() && !config.allow_remote && !config.require_token && config.oidc.is_none();
     if asks_nobody && !has_tokens(&config.data_dir) {
         problems.push(HubError::NoAccessControl { address }.to_string());
     }

@@ -2,6 +2,7 @@
 
 use crate::assets::Assets;
 use crate::log::Log;
+use crate::oidc::OidcConfig;
 use crate::retention::Retention;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ pub struct HubConfig {
     /// Ask for a token also while none exists.
     pub require_token: bool,
     pub tls: Option<TlsFiles>,
+    /// Sign-in through an identity provider. With it, nobody gets in unasked.
+    pub oidc: Option<OidcConfig>,
     /// Authorities, in PEM, that a webhook's certificate may also come from, beside the system's.
     pub webhook_ca: Option<PathBuf>,
     /// Host names, besides the loopback ones, under which a hub on a loopback address may be asked. A
@@ -136,6 +139,7 @@ impl HubConfig {
             allow_remote: false,
             require_token: false,
             tls: None,
+            oidc: None,
             webhook_ca: None,
             allowed_hosts: Vec::new(),
             agent: concat!("heaptide ", env!("CARGO_PKG_VERSION")).to_owned(),

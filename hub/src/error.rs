@@ -30,6 +30,8 @@ pub enum HubError {
     Tls { why: String },
     #[error("can't use the authorities of webhooks: {why}")]
     WebhookCa { why: String },
+    #[error("can't sign people in with the identity provider: {why}")]
+    Oidc { why: String },
     #[error("can't open {path}: {why}")]
     Open { path: PathBuf, why: String },
     #[error("can't start the store's writer thread: {source}")]

@@ -8,6 +8,7 @@ use crate::fleet::Fleet;
 use crate::fleet_policy::Policies;
 use crate::levels::Newest;
 use crate::links::Links;
+use crate::oidc::Oidc;
 use crate::reports::Reports;
 use crate::retention::Pins;
 use crate::stats::Stats;
@@ -28,6 +29,8 @@ pub(crate) struct Hub {
     pub(crate) reports: Reports,
     pub(crate) alerts: Alerts,
     pub(crate) access: Access,
+    /// Sign-in through an identity provider, where that is set.
+    pub(crate) oidc: Option<Oidc>,
     pub(crate) tls: Option<Tls>,
     /// The real one, also if any free one was asked for.
     pub(crate) port: u16,

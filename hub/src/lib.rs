@@ -9,7 +9,8 @@
 //! - Every queue and list has a bound in [`Limits`], and what a bound keeps out is counted.
 //! - Alerts are rules on figures of sessions (`alerts`): evaluated beside the ingest path, told to a webhook.
 //! - Share links show one session to whoever has the address (`links`); they decode frames, beside the ingest path.
-//! - Whoever asks is somebody, with a role (`access`); only a hub at one person's machine asks nobody.
+//! - Whoever asks is somebody, with a role (`access`), who may be known to an identity provider (`oidc`); only a hub at
+//!   one person's machine asks nobody.
 
 mod access;
 mod alerts;
@@ -28,13 +29,18 @@ mod error;
 mod excerpt;
 mod fleet;
 mod fleet_policy;
+#[cfg(test)]
+#[path = "../tests/hostile_bytes/attack.rs"]
+mod hostile;
 mod http;
 mod hub;
 mod levels;
 mod links;
 mod log;
 mod metrics;
+mod oidc;
 mod origin;
+mod outgoing;
 mod peer;
 mod policy;
 mod pulses;
@@ -58,6 +64,7 @@ pub use check_config::check_config;
 pub use config::{HubConfig, Limits, TlsFiles};
 pub use error::HubError;
 pub use log::{Level, Log, Record};
+pub use oidc::{OidcConfig, RoleRule};
 pub use retention::Retention;
 pub use server::{Hub, serve};
 pub use stats::StatsSnapshot;

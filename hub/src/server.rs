@@ -11,6 +11,7 @@ use crate::http;
 use crate::hub::{Hub as Shared, Place};
 use crate::levels;
 use crate::links::{self, Links};
+use crate::oidc::Oidc;
 use crate::reports::Reports;
 use crate::retention::{self, Pins};
 use crate::stats::{Stats, StatsSnapshot};
@@ -61,6 +62,8 @@ impl Hub {
         #[cfg(unix)]
         raise_file_limit(&config);
         let tls = config.tls.clone().map(Tls::open).transpose()?;
+        let oidc = config.oidc.clone().map(Oidc::open).transpose();
+        let oidc = oidc.map_err(|why| HubError::Oidc { why })?;
         let stats = Arc::new(Stats::default());
         let (store, found, catalog, access, links, policies, alerts) = open_data(&config, &stats).await?;
         if !address.ip().is_loopback() && access.is_open() && !config.allow_remote {
@@ -95,6 +98,7 @@ impl Hub {
             store,
             catalog,
             access,
+            oidc,
             tls,
             port: address.port(),
             links,
@@ -205,12 +209,14 @@ async fn open_data(
     stats: &Arc<Stats>,
 ) -> Result<(Store, Found, Catalog, Access, Links, Policies, Alerts), HubError> {
     let (data_dir, limits, log) = (config.data_dir.clone(), config.limits, config.log.clone());
-    let (require_token, stats) = (config.require_token, Arc::clone(stats));
+    // Whoever sets a provider wants to know who people are.
+    let asks = config.require_token || config.oidc.is_some();
+    let stats = Arc::clone(stats);
     let webhook_ca = config.webhook_ca.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let (store, found) = Store::open(&data_dir, limits, &stats, &log)?;
         let catalog = Catalog::open(&data_dir)?;
-        let access = Access::open(&catalog, require_token, &limits, stats)?;
+        let access = Access::open(&catalog, asks, &limits, stats)?;
         let links = Links::load(&catalog, &data_dir)?;
         let policies = Policies::open(&catalog, crate::clock::unix_ns())?;
         let alerts = Alerts::open(&catalog, limits.alert_sessions, webhook_ca.as_deref())?;
@@ -235,7 +241,9 @@ fn tell_access(hub: &Shared) {
         }
         return;
     }
-    if !hub.access.tokens.any() {
+    if let Some(oidc) = &hub.oidc {
+        log.info(format!("people sign in with {}", oidc.issuer()));
+    } else if !hub.access.tokens.any() {
         log.warning(
             "this hub asks for a token and none exists: stop it and create one with `heaptide hub token create --role \
              admin --name NAME` on the same --data",

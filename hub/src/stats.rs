@@ -138,6 +138,8 @@ counters! {
     requests_limited,
     /// Browsers that signed in.
     sign_ins,
+    /// Sign-ins through the identity provider that opened nothing.
+    sign_ins_refused,
     /// Sign-ins that ended early because there were too many.
     sign_ins_ended,
     /// Addresses whose wrong tokens or requests were no longer remembered because there were too many.

@@ -39,6 +39,8 @@ async fn invariant_9_each_role_may_do_what_it_is_for() {
         ("GET", "/healthz", [200, 200, 200, 200, 200]),
         ("GET", "/readyz", [200, 200, 200, 200, 200]),
         ("GET", "/api/v1/sign-in", [200, 200, 200, 200, 200]),
+        ("GET", "/api/v1/oidc/start", [404, 404, 404, 404, 404]),
+        ("GET", "/api/v1/oidc/callback", [404, 404, 404, 404, 404]),
         ("GET", "/api/v1/me", [401, 200, 200, 200, 200]),
         ("POST", "/api/v1/sign-out", [401, 204, 204, 204, 204]),
         ("GET", "/metrics", [401, 403, 200, 200, 200]),
@@ -125,6 +127,8 @@ async fn nobody_reaches_a_described_path_but_the_sign_in_and_links() {
                 ("post", "/api/v1/sign-in") => 400,
                 // Its secret is in the address, and this one is none.
                 ("get", "/api/v1/shared/secret") => 404,
+                // This hub has no identity provider.
+                ("get", "/api/v1/oidc/start" | "/api/v1/oidc/callback") => 404,
                 _ => 401,
             };
             assert_eq!(answer.status, expected, "{method} {path}: {answer:?}");

@@ -13,7 +13,6 @@
 mod common;
 
 use common::{Client, Running, patient, start_with, story};
-use heaptide_protocol::control::Pulse;
 use heaptide_protocol::frame::encode;
 use heaptide_protocol::ledger::Ledger;
 use heaptide_protocol::section::{Section, SectionWriter};
@@ -137,22 +136,7 @@ async fn collector(hub: &Running, label: &str) -> Client {
 }
 
 async fn pulse(client: &mut Client, second: u64, rss_bytes: u64) {
-    let pulse = Pulse {
-        timestamp_ns: second * 1_000_000_000,
-        rss_bytes,
-        live_bytes: 0.0,
-        live_std_error_bytes: 0.0,
-        allocated_bytes_per_s: 0.0,
-        samples_per_s: 0.0,
-        dropped: 0,
-        seen: 0,
-        sampling_rate_bytes: 0,
-        collector_cpu_permille: 0,
-        collector_rss_bytes: 0,
-        sent_bytes_per_s: 0,
-        host_available_bytes: 0,
-        host_total_bytes: 0,
-    };
+    let pulse = common::story::pulse(second, rss_bytes);
     client.control(FrameKind::Pulse, ID, &pulse).await;
 }
 

@@ -1,16 +1,15 @@
 //! Whatever a peer sends, nothing panics, and memory stays in proportion to what came.
 //!
-//! Each input is a frame of the golden set or a document of a person, changed at a few places: bits, lengths that lie,
-//! parts cut out, doubled or taken from another. A frame's checksum is put right again, so that what lies behind it is
-//! reached. `HEAPTIDE_FULL=1` makes it ten million inputs of each, `HEAPTIDE_FUZZ` any other number, and
-//! `HEAPTIDE_SEED` starts elsewhere.
+//! How inputs are made is in `hostile_bytes/attack.rs`. What only the hub itself can reach is attacked in the same way by
+//! tests beside it, whose names begin with `hostile`.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![allow(clippy::print_stderr, reason = "how much was taken is worth reading")]
 
-#[path = "hostile_bytes/sys.rs"]
-mod sys;
+#[path = "hostile_bytes/attack.rs"]
+mod attack;
 
+use attack::{attack, taken_by};
 use heaptide_analysis::{Session, parity};
 use heaptide_policy::{FleetPolicy, Policy};
 use heaptide_protocol::control::{
@@ -21,14 +20,7 @@ use heaptide_protocol::control::{
 use heaptide_protocol::frame::{HEAD_BYTES, MAX_RAW_BYTES};
 use heaptide_protocol::report::{ReportAsk, ReportKind, ReportQuery, ReportTold, Window};
 use heaptide_protocol::section::Sections;
-use heaptide_protocol::{Frame, FrameKind, checksum, varint};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use sys::Counting;
-
-/// A list of what a session keeps that doubles, or what serde reserves on the word of a length.
-const AT_MOST_ONCE_BYTES: usize = 4 << 20;
-/// Rows that share one value in all their columns are the densest thing that the wire knows.
-const AT_MOST_PER_BYTE: usize = 96;
+use heaptide_protocol::{Compression, Envelope, Frame, FrameKind, SessionId, checksum, varint};
 
 macro_rules! golden {
     ($($name:literal)*) => {
@@ -50,7 +42,7 @@ const DOCUMENTS: &[&[u8]] = &[
 fn frames_are_survived() {
     let mut session = Session::new();
     let mut applied = 0_u32;
-    attack(FRAMES, true, |bytes| {
+    attack(FRAMES, true, 1, |bytes| {
         let Ok(frame) = Frame::parse(bytes) else { return };
         read(&frame);
         if frame.envelope.kind != FrameKind::Data {
@@ -72,7 +64,7 @@ fn frames_are_survived() {
 
 #[test]
 fn policies_are_survived() {
-    attack(DOCUMENTS, false, |bytes| {
+    attack(DOCUMENTS, false, 1, |bytes| {
         if let Ok(fleet) = serde_json::from_slice::<FleetPolicy>(bytes) {
             let _ = serde_json::to_vec(&fleet);
         }
@@ -80,6 +72,89 @@ fn policies_are_survived() {
             let _ = policy.validate();
         }
     });
+}
+
+/// A gibibyte of one byte in 32 KiB of zstd: a head without a size, then blocks of 128 KiB that are four bytes each.
+fn bomb(window: u8) -> Vec<u8> {
+    const BLOCKS: u32 = 8_192;
+    let mut bytes = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, window];
+    for block in 0..BLOCKS {
+        let head = (128 * 1024_u32) << 3 | 1 << 1 | u32::from(block == BLOCKS - 1);
+        bytes.extend_from_slice(&head.to_le_bytes()[..3]);
+        bytes.push(0xaa);
+    }
+    bytes
+}
+
+#[test]
+fn a_bomb_of_a_gibibyte_costs_what_it_announces_and_two_mebibytes_at_most_before_it_is_known_whose_it_is() {
+    // Windows of 1 KiB, 128 KiB, 8 MiB and 1 GiB.
+    for window in [0x00, 0x38, 0x68, 0xa0] {
+        let payload = bomb(window);
+        // What Hello may announce at most (`Limits::open_bytes`), a mebibyte, and what any frame may.
+        for raw_bytes in [64 << 10, 1 << 20, MAX_RAW_BYTES] {
+            let envelope = Envelope {
+                compression: Compression::Zstd,
+                raw_bytes: u32::try_from(raw_bytes).unwrap(),
+                ..Envelope::control(FrameKind::Hello, SessionId([1; 16]))
+            };
+            let frame = Frame {
+                envelope,
+                payload: &payload,
+            };
+            let mut refused = false;
+            let taken_bytes = taken_by(|| refused = frame.control::<Hello>("Hello").is_err());
+            assert!(refused, "window {window:#x}, {raw_bytes} announced");
+            eprintln!("window {window:#x}: {taken_bytes} bytes taken for {raw_bytes} announced");
+            let most_bytes = if raw_bytes == 64 << 10 {
+                2 << 20
+            } else {
+                5 * raw_bytes
+            };
+            assert!(
+                taken_bytes <= most_bytes,
+                "window {window:#x}: {taken_bytes} bytes taken for {raw_bytes} announced"
+            );
+        }
+    }
+}
+
+/// Each place of each golden frame says in turn that 2⁶⁴ - 1 or 2³² - 1 of something follow. Where these took no bytes,
+/// reading them would never end.
+#[test]
+fn no_count_at_any_place_takes_for_ever_or_much() {
+    let (done, ended) = std::sync::mpsc::channel();
+    // On its own thread, so that one that never ends fails instead.
+    let thread = std::thread::spawn(move || {
+        let mut read_frames = 0_u64;
+        for seed in FRAMES {
+            for at in HEAD_BYTES..seed.len() {
+                for count in [u64::MAX, u64::from(u32::MAX), 1 << 20] {
+                    let mut bytes = seed.to_vec();
+                    let mut long = Vec::new();
+                    varint::put(&mut long, count);
+                    bytes.splice(at..=at, long);
+                    let crc = checksum::crc32(&bytes[HEAD_BYTES..]);
+                    bytes[4..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
+                    let Ok(frame) = Frame::parse(&bytes) else { continue };
+                    read_frames += 1;
+                    let raw_bytes = (frame.envelope.raw_bytes as usize).max(bytes.len());
+                    let taken_bytes = taken_by(|| read(&frame));
+                    assert!(
+                        taken_bytes <= (4 << 20) + 96 * raw_bytes,
+                        "{count} at {at}: {taken_bytes} bytes taken: {bytes:02x?}"
+                    );
+                }
+            }
+        }
+        done.send(read_frames).unwrap();
+    });
+    let read_frames = ended.recv_timeout(std::time::Duration::from_secs(300));
+    assert!(
+        read_frames.unwrap_or_default() > 1_000,
+        "it did not end, or nothing was read"
+    );
+    thread.join().unwrap();
 }
 
 fn look(session: &Session) {
@@ -143,87 +218,5 @@ fn read(frame: &Frame<'_>) {
                 }
             }
         }
-    }
-}
-
-fn attack(seeds: &[&[u8]], framed: bool, mut target: impl FnMut(&[u8])) {
-    let full = std::env::var_os("HEAPTIDE_FULL").is_some_and(|value| value == "1");
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
-    let inputs: u64 = number("HEAPTIDE_FUZZ").unwrap_or(if full { 10_000_000 } else { 100_000 });
-    let seed: u64 = number("HEAPTIDE_SEED").unwrap_or(1);
-    let mut random = Random(seed);
-    let mut most_bytes = 0;
-    for input in 0..inputs {
-        let mut bytes = seeds[random.below(seeds.len())].to_vec();
-        for _ in 0..1 + random.below(4) {
-            change(&mut bytes, seeds, framed, &mut random);
-        }
-        if framed && bytes.len() > HEAD_BYTES {
-            let crc = checksum::crc32(&bytes[HEAD_BYTES..]);
-            bytes[4..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
-        }
-        let before_bytes = Counting::start();
-        let survived = catch_unwind(AssertUnwindSafe(|| target(&bytes))).is_ok();
-        let taken_bytes = Counting::peak_bytes() - before_bytes;
-        most_bytes = most_bytes.max(taken_bytes);
-        assert!(survived, "input {input} of seed {seed} panicked: {bytes:02x?}");
-        let raw_bytes = Frame::parse(&bytes).map_or(bytes.len(), |frame| {
-            (frame.envelope.raw_bytes as usize).clamp(bytes.len(), MAX_RAW_BYTES)
-        });
-        assert!(
-            taken_bytes <= AT_MOST_ONCE_BYTES + AT_MOST_PER_BYTE * raw_bytes,
-            "input {input} of seed {seed}: {taken_bytes} bytes taken for {raw_bytes}: {bytes:02x?}"
-        );
-    }
-    eprintln!("{inputs} inputs, at most {most_bytes} bytes taken for one");
-}
-
-/// In a frame the magic and the version stay.
-fn change(bytes: &mut Vec<u8>, seeds: &[&[u8]], framed: bool, random: &mut Random) {
-    let start = if framed { HEAD_BYTES } else { 0 };
-    if bytes.len() <= start {
-        return;
-    }
-    let at = start + random.below(bytes.len() - start);
-    let length = 1 + random.below(8);
-    let end = (at + length).min(bytes.len());
-    match random.below(7) {
-        0 => bytes[at] ^= 1 << random.below(8),
-        1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'{', b'9'][random.below(8)],
-        2 => {
-            // A length that lies.
-            let mut long = Vec::new();
-            varint::put(&mut long, u64::MAX >> random.below(64));
-            bytes.splice(at..end.min(at + 1), long);
-        }
-        3 => drop(bytes.drain(at..end)),
-        4 => {
-            let part = bytes[at..end].to_vec();
-            let times = 1 + random.below(40);
-            bytes.splice(at..at, part.repeat(times));
-        }
-        5 => {
-            let other = seeds[random.below(seeds.len())];
-            let from = random.below(other.len());
-            let to = (from + random.below(64)).min(other.len());
-            bytes.splice(at..end, other[from..to].iter().copied());
-        }
-        _ => bytes.truncate(at),
-    }
-}
-
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
     }
 }

@@ -10,61 +10,20 @@
 
 mod common;
 
+use common::authority::Authority;
 use common::{Answer, answer_in, bearer, patient, start_with};
 use heaptide_hub::{Hub, HubConfig, Role as Access, TlsFiles, TokenFile};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-
-/// An authority that signs what it is asked to.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self {
-            pem,
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    /// Writes a certificate and its key into a folder.
-    fn sign(&self, folder: &Path, file: &str, common_name: &str) -> (PathBuf, PathBuf) {
-        let key = KeyPair::generate().unwrap();
-        let mut params =
-            CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
-        let paths = (
-            folder.join(format!("{file}.pem")),
-            folder.join(format!("{file}.key")),
-        );
-        std::fs::write(&paths.1, key.serialize_pem()).unwrap();
-        std::fs::write(&paths.0, cert.pem()).unwrap();
-        paths
-    }
-
-    fn write(&self, folder: &Path, file: &str) -> PathBuf {
-        let path = folder.join(file);
-        std::fs::write(&path, &self.pem).unwrap();
-        path
-    }
-}
 
 struct Client<'a> {
     trusts: &'a Authority,

@@ -19,6 +19,7 @@ mod demo;
 mod deny;
 mod place;
 mod progress;
+mod sbom;
 mod setup;
 mod test;
 mod tidy;
@@ -40,6 +41,7 @@ Usage: cargo xtask COMMAND [OPTIONS]      (cargo xtask COMMAND --help tells more
   e2e     run the end-to-end tests alone
   bench   run the benchmarks
   size    print the console's compressed size; fail when it is over its budget
+  sbom    write which crates are in what is shipped, as CycloneDX
   tidy    check the house rules that no compiler knows
 ";
 
@@ -74,6 +76,7 @@ fn run() -> anyhow::Result<ExitCode> {
         "e2e" => test::e2e_command(args),
         "bench" => bench::command(args),
         "size" => build::size(args),
+        "sbom" => sbom::command(args),
         "tidy" => tidy::command(args),
         "help" => {
             print!("{HELP}");

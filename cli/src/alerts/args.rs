@@ -18,6 +18,52 @@ pub(crate) enum AlertsCommand {
     ///
     /// Exit code 0: none fires; 2: at least one does.
     List(ListOptions),
+    /// Tell, set or take away where notices go; for admins
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WebhookCommand {
+    /// Print where notices go, without secrets, and how it goes with that
+    Get(GetOptions),
+    /// Send notices there from now on
+    ///
+    /// What is left out is none: a secret that is to stay has to be given again. Exit code 2: somebody else was faster.
+    Set(SetOptions),
+    /// Tell nobody from now on, and give up what waits
+    ///
+    /// Exit code 2: somebody else was faster.
+    Remove(RemoveOptions),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SetOptions {
+    #[command(flatten)]
+    pub(crate) hub: HubPlace,
+    /// Where to, as https://HOST[:PORT]/PATH
+    pub(crate) url: String,
+    /// A file with the secret that signs what is sent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// A file with what is sent as `Authorization: Bearer`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bearer_file: Option<PathBuf>,
+    /// The revision that it was made from, as `get` told it; 0 where none is set
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) from: u64,
+    /// Why, for the audit log
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(crate) why: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RemoveOptions {
+    #[command(flatten)]
+    pub(crate) hub: HubPlace,
+    /// The revision that is to go, as `get` told it
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) from: u64,
 }
 
 #[derive(Debug, ClapArgs)]

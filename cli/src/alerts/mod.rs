@@ -1,6 +1,7 @@
 //! `heaptide alerts`: a hub's alerts and their rules from a terminal or a script.
 
 mod args;
+mod webhook;
 
 pub(crate) use args::AlertsCommand;
 
@@ -20,6 +21,7 @@ pub(crate) fn run(command: &AlertsCommand) -> anyhow::Result<ExitCode> {
         AlertsCommand::Get(options) => get(options),
         AlertsCommand::Apply(options) => apply(options),
         AlertsCommand::List(options) => list(options),
+        AlertsCommand::Webhook(command) => webhook::run(command),
     }
 }
 
@@ -42,12 +44,7 @@ fn apply(options: &ApplyOptions) -> anyhow::Result<ExitCode> {
     });
     let answer = api.ask(Method::POST, RULES, Some(&body))?;
     if answer.status == StatusCode::CONFLICT {
-        let body = answer.body();
-        if options.hub.json {
-            print(&body)?;
-        }
-        sentences::warning(body["error"].as_str().unwrap_or("somebody else was faster"));
-        return Ok(ExitCode::from(OTHERWISE));
+        return overtaken(&answer.body(), options.hub.json);
     }
     let told = answer.success(&api.address)?;
     if options.hub.json {
@@ -58,6 +55,15 @@ fn apply(options: &ApplyOptions) -> anyhow::Result<ExitCode> {
         told["revision"]
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Somebody else was faster.
+fn overtaken(body: &Value, as_json: bool) -> anyhow::Result<ExitCode> {
+    if as_json {
+        print(body)?;
+    }
+    sentences::warning(body["error"].as_str().unwrap_or("somebody else was faster"));
+    Ok(ExitCode::from(OTHERWISE))
 }
 
 fn list(options: &ListOptions) -> anyhow::Result<ExitCode> {
@@ -165,6 +171,7 @@ mod tests {
                 r#"{{"rules":[{{"name":"a","figure":{{"name":"live_slope","window_seconds":{seconds}}},"when":"above","threshold":1}}]}}"#
             )
         };
+        let (secret, empty) = (file("secret", "sesame\n"), file("empty", "\n"));
         let (good, wrong) = (file("good.json", &rule(60)), file("wrong.json", &rule(1)));
         for (line, expected) in [
             ("get".to_owned(), Ok(0)),
@@ -177,6 +184,26 @@ mod tests {
             ("get --json".to_owned(), Ok(0)),
             ("list".to_owned(), Ok(0)),
             ("list --state no_data --json".to_owned(), Ok(0)),
+            ("webhook get".to_owned(), Ok(0)),
+            (
+                "webhook set ftp://hooks.example/ --from 0".to_owned(),
+                Err("neither http nor https"),
+            ),
+            (
+                format!("webhook set https://hooks.example/a --from 0 --secret-file {empty}"),
+                Err("there is nothing in it"),
+            ),
+            (
+                format!(
+                    "webhook set https://hooks.example/a --from 0 --secret-file {secret} --bearer-file {secret}"
+                ),
+                Ok(0),
+            ),
+            ("webhook set https://hooks.example/b --from 0".to_owned(), Ok(2)),
+            ("webhook get --json".to_owned(), Ok(0)),
+            ("webhook remove --from 7".to_owned(), Ok(2)),
+            ("webhook remove --from 1".to_owned(), Ok(0)),
+            ("webhook remove --from 1".to_owned(), Err("no webhook is set")),
         ] {
             let words = ["alerts"]
                 .into_iter()

@@ -2,7 +2,7 @@
 
 use super::AccessOptions;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
-use heaptide_hub::Role;
+use heaptide_hub::{Role, RoleRule};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,6 +58,27 @@ pub(crate) struct HubSettings {
     /// Believe webhooks whose certificate is of one of these authorities, in PEM, beside those of the system
     #[arg(long, value_name = "FILE")]
     pub(crate) webhook_ca: Option<PathBuf>,
+    /// The address under which browsers see this hub, as https://hub.example:7070; for sign-in with a provider
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+    /// Let people sign in with this OpenID Connect provider, by its issuer exactly as it writes it
+    #[arg(long, value_name = "URL")]
+    pub(crate) oidc_issuer: Option<String>,
+    /// What the provider calls this hub
+    #[arg(long, value_name = "ID")]
+    pub(crate) oidc_client_id: Option<String>,
+    /// A file with the client's secret, if the provider gave one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) oidc_client_secret_file: Option<PathBuf>,
+    /// Who has which role: groups=sre:admin, email=*@example.com:viewer; nobody gets in whom none fits
+    #[arg(long, value_name = "CLAIM=VALUE:ROLE")]
+    pub(crate) oidc_role: Vec<RoleRule>,
+    /// What to ask the provider for beside openid, email and profile
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) oidc_scope: Vec<String>,
+    /// Believe a provider whose certificate is of one of these authorities, in PEM, beside those of the system
+    #[arg(long, value_name = "FILE")]
+    pub(crate) oidc_ca: Option<PathBuf>,
     /// Another host name under which browsers may ask
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,

@@ -13,6 +13,19 @@ const VARIABLES: &str = "HEAPTIDE_HUB_";
 /// Names the file of settings, and is none itself.
 const CONFIG_VARIABLE: &str = "HEAPTIDE_HUB_CONFIG";
 
+/// What is worth nothing without the others.
+const NEEDS: &[(&str, &[&str])] = &[
+    ("tls-cert", &["tls-key"]),
+    ("tls-key", &["tls-cert"]),
+    ("tls-client-ca", &["tls-cert"]),
+    ("oidc-issuer", &["oidc-client-id", "public-url", "oidc-role"]),
+    ("oidc-client-id", &["oidc-issuer"]),
+    ("oidc-client-secret-file", &["oidc-issuer"]),
+    ("oidc-role", &["oidc-issuer"]),
+    ("oidc-scope", &["oidc-issuer"]),
+    ("oidc-ca", &["oidc-issuer"]),
+];
+
 /// Where a setting comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -73,6 +86,13 @@ settings! {
     tls_key "tls-key",
     tls_client_ca "tls-client-ca",
     webhook_ca "webhook-ca",
+    public_url "public-url",
+    oidc_issuer "oidc-issuer",
+    oidc_client_id "oidc-client-id",
+    oidc_client_secret_file "oidc-client-secret-file",
+    oidc_role "oidc-role",
+    oidc_scope "oidc-scope",
+    oidc_ca "oidc-ca",
     allow_host "allow-host",
     keep_for "keep-for",
     keep_session_bytes "keep-session-bytes",
@@ -136,28 +156,12 @@ impl Told {
     /// Whether what came from different places goes together.
     fn agree(&self) -> anyhow::Result<()> {
         let values = &self.values;
-        let needs = [
-            (
-                "tls-cert",
-                values.tls_cert.is_some(),
-                "tls-key",
-                values.tls_key.is_some(),
-            ),
-            (
-                "tls-key",
-                values.tls_key.is_some(),
-                "tls-cert",
-                values.tls_cert.is_some(),
-            ),
-            (
-                "tls-client-ca",
-                values.tls_client_ca.is_some(),
-                "tls-cert",
-                values.tls_cert.is_some(),
-            ),
-        ];
-        for (name, is_said, other, other_is_said) in needs {
-            if is_said && !other_is_said {
+        let is_said = |name: &str| {
+            let mut rows = self.rows.iter();
+            rows.any(|row| row.name == name && row.value.is_some())
+        };
+        for (name, others) in NEEDS {
+            if let Some(other) = others.iter().find(|other| is_said(name) && !is_said(other)) {
                 bail!("--{name} ({}) needs --{other} too", self.source(name));
             }
         }
@@ -198,7 +202,9 @@ fn from_environment(
             .to_str()
             .with_context(|| format!("{variable} is not UTF-8"))?;
         let texts: Vec<String> = match *name {
-            "allow-host" | "open" => text.split(',').map(str::to_owned).collect(),
+            "allow-host" | "oidc-role" | "oidc-scope" | "open" => {
+                text.split(',').map(str::to_owned).collect()
+            }
             _ => vec![text.to_owned()],
         };
         settings = over(one(name, &texts).with_context(|| variable.to_owned())?, settings);
@@ -228,6 +234,8 @@ fn from_file(path: &Path) -> anyhow::Result<HubSettings> {
         &mut settings.tls_key,
         &mut settings.tls_client_ca,
         &mut settings.webhook_ca,
+        &mut settings.oidc_client_secret_file,
+        &mut settings.oidc_ca,
     ];
     for path in paths.into_iter().flatten().chain(&mut settings.open) {
         *path = folder.join(&*path);
@@ -319,6 +327,12 @@ macro_rules! shown_as_said {
 
 shown_as_said!(LogFormat, LogLevel);
 
+impl Shown for heaptide_hub::RoleRule {
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Shown for String {
     fn shown(&self) -> String {
         self.clone()
@@ -392,12 +406,18 @@ mod tests {
     #[test]
     fn a_flag_goes_before_the_environment_that_before_the_file_that_before_the_default() {
         let file = "listen = \"127.0.0.1:1\"\nkeep-bytes = \"1GiB\"\nkeep-for = \"48h\"\ndata = \"store\"\n\
-                    require-token = true\nallow-host = [\"a\", \"b\"]\n";
+                    require-token = true\nallow-host = [\"a\", \"b\"]\n\
+                    oidc-issuer = \"https://id.example\"\noidc-client-id = \"hub\"\n\
+                    oidc-client-secret-file = \"oidc.secret\"\npublic-url = \"https://hub.example\"\n";
         let environment = [
             ("HEAPTIDE_HUB_LISTEN", "127.0.0.1:2"),
             ("HEAPTIDE_HUB_KEEP_BYTES", "2GiB"),
             ("HEAPTIDE_HUB_REQUIRE_TOKEN", "false"),
             ("HEAPTIDE_HUB_KEEP_FOR", ""),
+            (
+                "HEAPTIDE_HUB_OIDC_ROLE",
+                "groups=sre:admin,email=*@example.com:viewer",
+            ),
             ("HEAPTIDE_HUB_CONFIG", "elsewhere"),
             ("HEAPTIDE_HUB_LISTN", "typing"),
             ("HOME", "/"),
@@ -414,6 +434,16 @@ mod tests {
             ("keep-for", Some("2d"), Source::File),
             ("data", Some("FOLDER/store"), Source::File),
             ("allow-host", Some("a, b"), Source::File),
+            (
+                "oidc-client-secret-file",
+                Some("FOLDER/oidc.secret"),
+                Source::File,
+            ),
+            (
+                "oidc-role",
+                Some("groups=sre:admin, email=*@example.com:viewer"),
+                Source::Environment,
+            ),
             ("insecure-allow-remote", Some("false"), Source::Default),
             ("tls-cert", None, Source::Default),
         ] {
@@ -469,6 +499,30 @@ mod tests {
                 "--tls-client-ca (file) needs --tls-cert",
             ),
             (
+                &["--oidc-issuer=https://id.example", "--oidc-client-id=hub"],
+                &[("HEAPTIDE_HUB_OIDC_ROLE", "groups=sre:admin,groups=dev:viewer")],
+                None,
+                "--oidc-issuer (flag) needs --public-url",
+            ),
+            (
+                &["--oidc-issuer=https://id.example", "--oidc-client-id=hub"],
+                none,
+                Some("public-url = \"https://hub.example\""),
+                "--oidc-issuer (flag) needs --oidc-role",
+            ),
+            (
+                &[],
+                none,
+                Some("oidc-role = [\"groups=sre:root\"]"),
+                "line 1: invalid value 'groups=sre:root'",
+            ),
+            (
+                &["--oidc-ca=a"],
+                none,
+                None,
+                "--oidc-ca (flag) needs --oidc-issuer",
+            ),
+            (
                 &["--open=a"],
                 &[("HEAPTIDE_HUB_DATA", "b")],
                 None,
@@ -510,6 +564,7 @@ mod tests {
             ("listen", "[::1]:7070"),
             ("log-format", "json"),
             ("log-level", "warning"),
+            ("oidc-role", "email=*@example.com:viewer"),
         ] {
             let settings = one(name, &[text.to_owned()]).unwrap();
             let at = NAMES.iter().position(|known| *known == name).unwrap();

@@ -8,7 +8,7 @@ mod layers;
 
 pub(crate) use layers::{Source, Told};
 
-use heaptide_hub::{HubConfig, Retention, TlsFiles};
+use heaptide_hub::{HubConfig, OidcConfig, Retention, TlsFiles};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -30,6 +30,19 @@ impl Told {
             });
         }
         config.webhook_ca.clone_from(&values.webhook_ca);
+        if let (Some(issuer), Some(client_id), Some(public_url)) =
+            (&values.oidc_issuer, &values.oidc_client_id, &values.public_url)
+        {
+            config.oidc = Some(OidcConfig {
+                issuer: issuer.clone(),
+                client_id: client_id.clone(),
+                client_secret: values.oidc_client_secret_file.clone(),
+                public_url: public_url.clone(),
+                roles: values.oidc_role.clone(),
+                scopes: values.oidc_scope.clone(),
+                ca: values.oidc_ca.clone(),
+            });
+        }
         config.allowed_hosts.clone_from(&values.allow_host);
         let keep_bytes = values.keep_bytes.unwrap_or(KEEP_BYTES);
         config.retention = Retention {
@@ -38,5 +51,49 @@ impl Told {
             max_total_bytes: (keep_bytes > 0).then_some(keep_bytes),
         };
         config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::HubSettings;
+    use heaptide_hub::check_config;
+
+    #[test]
+    fn the_check_looks_at_what_is_set_of_a_provider() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "sesame\n").unwrap();
+        let missing = folder.path().join("missing");
+        for (public_url, secret, expected) in [
+            ("https://hub.example", &secret, None),
+            (
+                "http://hub.example",
+                &secret,
+                Some("public-url: http://hub.example is not https"),
+            ),
+            ("https://hub.example", &missing, Some("oidc-client-secret-file: ")),
+        ] {
+            let flags = HubSettings {
+                // Others reach it, and a provider is access control.
+                listen: Some(([0, 0, 0, 0], 7070).into()),
+                public_url: Some(public_url.to_owned()),
+                oidc_issuer: Some("https://id.example".to_owned()),
+                oidc_client_id: Some("hub".to_owned()),
+                oidc_client_secret_file: Some(secret.clone()),
+                oidc_role: vec!["groups=sre:admin".parse().unwrap()],
+                ..HubSettings::default()
+            };
+            let told = Told::resolve(&flags, None, std::iter::empty()).unwrap();
+            let problems = check_config(&told.hub_config(folder.path().join("data")), true);
+            match expected {
+                None => assert_eq!(problems, [""; 0]),
+                Some(expected) => {
+                    assert_eq!(problems.len(), 1, "{problems:?}");
+                    assert!(problems[0].contains(expected), "{problems:?}");
+                }
+            }
+        }
     }
 }

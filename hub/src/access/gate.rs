@@ -1,12 +1,12 @@
 //! The gate of a hub: what somebody presents, and who that makes them.
 //!
 //! Until a first token exists, a hub is open to the one person at it. From then on there are four ways in: a token
-//! in a header or in a collector's `Hello`, the cookie of a browser that signed in with one, and a collector's
-//! certificate. What opened a connection is remembered as a [`Grant`], so that the connection ends with it.
+//! in a header or in a collector's `Hello`, the cookie of a browser that signed in with one or with an identity provider,
+//! and a collector's certificate. What opened a connection is remembered as a [`Grant`], so that the connection ends with it.
 
 use super::lockout::{Lockout, Origin};
 use super::rate::{Bucket, Rate, Rates};
-use super::sign_ins::SignIns;
+use super::sign_ins::{By, SignIns};
 use super::token::Digest;
 use super::tokens::{Found, Tokens, Worthless};
 use super::{Caller, Role};
@@ -158,7 +158,7 @@ impl Access {
                     .flatten();
                 Err(Refused {
                     denied: Denied::Wrong,
-                    line: self.tell(&worthless, waits, now),
+                    line: self.tell(worthless.words(), waits, now),
                 })
             }
         }
@@ -183,7 +183,16 @@ impl Access {
             return Err("only a token signs in".to_owned());
         };
         let now = crate::clock::unix_ns();
-        let opened = self.sign_ins.open(identity.caller.clone(), id.clone(), now);
+        let by = By::Token(id.clone());
+        let opened = self.sign_ins.open(identity.caller.clone(), by, now);
+        opened.map_err(|error| error.to_string())
+    }
+
+    /// The same for somebody whom the identity provider vouches for.
+    pub(crate) fn sign_in_person(&self, caller: Caller, subject: String) -> Result<(String, u64), String> {
+        let opened = self
+            .sign_ins
+            .open(caller, By::Person(subject), crate::clock::unix_ns());
         opened.map_err(|error| error.to_string())
     }
 
@@ -247,8 +256,13 @@ impl Access {
             Grant::Token { id } => self.tokens.holds_until(id, now_unix_ns),
             Grant::SignIn { key } => {
                 let sign_in = self.sign_ins.get(key, now_unix_ns)?;
-                let token = self.tokens.holds_until(&sign_in.token_id, now_unix_ns)?;
-                Some(token.min(sign_in.expires_unix_ns))
+                match &sign_in.by {
+                    By::Token(id) => {
+                        let token = self.tokens.holds_until(id, now_unix_ns)?;
+                        Some(token.min(sign_in.expires_unix_ns))
+                    }
+                    By::Person(_) => Some(sign_in.expires_unix_ns),
+                }
             }
             Grant::Certificate { expires_unix_ns } => {
                 (now_unix_ns < *expires_unix_ns).then_some(*expires_unix_ns)
@@ -256,8 +270,8 @@ impl Access {
         }
     }
 
-    /// Somebody came with the secret of a link that nobody was ever given.
-    pub(crate) fn link_guessed(&self, visitor: &Visitor) {
+    /// Somebody came with the secret of a link that nobody was ever given, or a code that is none.
+    pub(crate) fn guessed(&self, visitor: &Visitor) {
         self.mistake(visitor, Instant::now());
     }
 
@@ -269,18 +283,18 @@ impl Access {
         waits
     }
 
+    /// What to write down of a refusal that is no token's.
+    pub(crate) fn tell_refusal(&self, line: String) -> Option<String> {
+        self.tell(line, None, Instant::now())
+    }
+
     /// What to write down of a refusal. Somebody who fails often must not fill a disk.
-    fn tell(&self, worthless: &Worthless, waits: Option<Duration>, now: Instant) -> Option<String> {
+    fn tell(&self, mut line: String, waits: Option<Duration>, now: Instant) -> Option<String> {
         let (bucket, left_out) = &mut *lock(&self.told);
         if bucket.take(TOLD_REFUSALS, now).is_err() {
             *left_out += 1;
             return None;
         }
-        let mut line = match worthless {
-            Worthless::Guess => "a token that nobody was given".to_owned(),
-            Worthless::Past { name, revoked: true } => format!("the token of {name}, which is revoked"),
-            Worthless::Past { name, revoked: false } => format!("the token of {name}, which has expired"),
-        };
         if let Some(waits) = waits {
             line += &format!("; nothing is taken from there for {} s", waits.as_secs());
         }

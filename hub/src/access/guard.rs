@@ -8,6 +8,7 @@ use super::gate::{Denied, Grant, Identity, NO_TOKEN, Refused, Visitor, WRONG_TOK
 use crate::api::Problem;
 use crate::assets::sentence;
 use crate::hub::Hub;
+use crate::oidc;
 use crate::origin::{Verdict, check_host, check_origin};
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -17,10 +18,12 @@ use axum::response::IntoResponse as _;
 use std::sync::Arc;
 
 /// Routes that need nobody. Files of the console have no route and need nobody either.
-const PUBLIC: [&str; 7] = [
+const PUBLIC: [&str; 9] = [
     "/healthz",
     "/readyz",
     SIGN_IN,
+    "/api/v1/oidc/start",
+    oidc::CALLBACK,
     // The secret in the address of a link is all that its bearer needs.
     "/s/{secret}",
     "/s/{secret}/{*tab}",
@@ -139,7 +142,7 @@ fn identify(hub: &Hub, visitor: &Visitor, headers: &HeaderMap) -> Result<Option<
         let token = value.to_str().ok().and_then(bearer).unwrap_or_default();
         return hub.access.token(visitor, token).map(Some);
     }
-    let signed_in = cookie(hub, headers).and_then(|cookie| hub.access.cookie(cookie));
+    let signed_in = cookie(&cookie_name(hub), headers).and_then(|cookie| hub.access.cookie(cookie));
     Ok(signed_in.or_else(|| hub.access.unasked(visitor)))
 }
 
@@ -163,7 +166,7 @@ pub(crate) async fn refuse(hub: &Hub, visitor: &Visitor, refused: Refused) -> Pr
 }
 
 /// Into the log and the audit log.
-async fn write_down(hub: &Hub, visitor: &Visitor, line: String) {
+pub(crate) async fn write_down(hub: &Hub, visitor: &Visitor, line: String) {
     let address = visitor.address;
     hub.config
         .log
@@ -193,8 +196,8 @@ pub(crate) fn cookie_name(hub: &Hub) -> String {
     format!("{prefix}heaptide-{}", hub.port)
 }
 
-fn cookie<'a>(hub: &Hub, headers: &'a HeaderMap) -> Option<&'a str> {
-    let name = cookie_name(hub);
+/// The first of this name.
+pub(crate) fn cookie<'a>(name: &str, headers: &'a HeaderMap) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()

@@ -18,6 +18,7 @@ pub(crate) use caller::Caller;
 pub(crate) use gate::{
     Access, ClientCertificate, Denied, Grant, Identity, NO_LONGER, NO_TOKEN, Visitor, WRONG_TOKEN,
 };
-pub(crate) use guard::{cookie_name, guard, refuse};
+pub(crate) use guard::{cookie, cookie_name, guard, refuse, write_down};
 pub(crate) use lockout::Origin;
+pub(crate) use token::{Digest, NoRandom, random_hex};
 pub(crate) use tokens::{TokenError, Wanted};

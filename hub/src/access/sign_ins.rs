@@ -14,16 +14,24 @@ const COOKIE_BYTES: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SignIn {
     pub(crate) caller: Caller,
-    /// The token behind it, without which it is worth nothing.
-    pub(crate) token_id: String,
+    pub(crate) by: By,
     pub(crate) expires_unix_ns: u64,
+}
+
+/// What a sign-in came of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum By {
+    /// A token, without which it is worth nothing.
+    Token(String),
+    /// Somebody whom an identity provider knows, by its own name for them. It is not asked again.
+    Person(String),
 }
 
 #[derive(Debug)]
 pub(crate) struct SignIns {
     open: Mutex<HashMap<Digest, SignIn>>,
     capacity: usize,
-    /// Of one token, so that nobody can end the sign-ins of others by signing in often.
+    /// Of one token or person, so that nobody can end the sign-ins of others by signing in often.
     of_one: usize,
     lasts: Duration,
 }
@@ -43,20 +51,15 @@ impl SignIns {
     }
 
     /// The cookie of a new sign-in, and how many others it ended.
-    pub(crate) fn open(
-        &self,
-        caller: Caller,
-        token_id: String,
-        now_unix_ns: u64,
-    ) -> Result<(String, u64), NoRandom> {
+    pub(crate) fn open(&self, caller: Caller, by: By, now_unix_ns: u64) -> Result<(String, u64), NoRandom> {
         let cookie = random_hex::<COOKIE_BYTES>()?;
         let lasts_ns = u64::try_from(self.lasts.as_nanos()).unwrap_or(u64::MAX);
         let mut all = self.lock();
         all.retain(|_, sign_in| now_unix_ns < sign_in.expires_unix_ns);
         let mut ended = 0;
-        let of_this = all.values().filter(|other| other.token_id == token_id).count();
+        let of_this = all.values().filter(|other| other.by == by).count();
         if of_this >= self.of_one {
-            ended += end_first(&mut all, |other| other.token_id == token_id);
+            ended += end_first(&mut all, |other| other.by == by);
         } else if all.len() >= self.capacity {
             ended += end_first(&mut all, |_| true);
         }
@@ -64,7 +67,7 @@ impl SignIns {
             Digest::of(cookie.as_bytes()),
             SignIn {
                 caller,
-                token_id,
+                by,
                 expires_unix_ns: now_unix_ns.saturating_add(lasts_ns),
             },
         );
@@ -101,7 +104,9 @@ mod tests {
     use super::*;
 
     fn open(sign_ins: &SignIns, token: &str, now: u64) -> (Digest, u64) {
-        let (cookie, ended) = sign_ins.open(Caller::local(), token.to_owned(), now).unwrap();
+        let (cookie, ended) = sign_ins
+            .open(Caller::local(), By::Token(token.to_owned()), now)
+            .unwrap();
         (Digest::of(cookie.as_bytes()), ended)
     }
 

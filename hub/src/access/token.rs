@@ -5,6 +5,7 @@
 
 use super::Role;
 use crate::catalog::Entry;
+use crate::oidc::NAME_PREFIX;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -174,7 +175,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
             "expected a name of at most {NAME_CHARS} printable characters, got {chars}"
         ));
     }
-    if RESERVED.contains(&name) {
+    // Whoever signs in with an identity provider is called so.
+    if RESERVED.contains(&name) || name.starts_with(NAME_PREFIX) {
         return Err(format!(
             "{name:?} has a meaning of its own in the audit log: choose another name"
         ));
@@ -236,6 +238,7 @@ mod tests {
             (" ci", false),
             ("a\nb", false),
             ("local", false),
+            ("oidc:ana@example.com", false),
         ] {
             assert_eq!(check_name(name).is_ok(), right, "{name:?}");
         }

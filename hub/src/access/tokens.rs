@@ -50,6 +50,16 @@ pub(crate) enum Worthless {
     Past { name: String, revoked: bool },
 }
 
+impl Worthless {
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Guess => "a token that nobody was given".to_owned(),
+            Self::Past { name, revoked: true } => format!("the token of {name}, which is revoked"),
+            Self::Past { name, revoked: false } => format!("the token of {name}, which has expired"),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenError {
     #[error("{0}")]

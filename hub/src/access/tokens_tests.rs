@@ -168,3 +168,22 @@ fn names_are_taken_while_they_hold_and_room_is_made_of_the_dead() {
     assert_eq!(tokens.list().len(), 8);
     assert!(tokens.list().iter().all(|info| info.revoked_unix_ns.is_none()));
 }
+
+#[test]
+fn hostile_tokens_open_nothing() {
+    let (_folder, catalog, tokens) = open();
+    let real = [
+        create(&tokens, &catalog, "one", Role::Admin).token,
+        create(&tokens, &catalog, "two", Role::Viewer).token,
+    ];
+    let now = crate::clock::unix_ns();
+    let seeds = real.each_ref().map(|token| token.as_bytes());
+    let mut near = 0_u64;
+    crate::hostile::attack(&seeds, false, 1, |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let is_real = real.iter().any(|token| *token == text);
+        near += u64::from(Presented::parse(&text).is_some() && !is_real);
+        assert_eq!(tokens.check(&text, now).is_ok(), is_real, "{text:?}");
+    });
+    assert!(near > 0, "none had even the form of a token");
+}

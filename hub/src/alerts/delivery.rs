@@ -5,6 +5,7 @@ use super::{ONLY, lock};
 use crate::catalog::{Catalog, CatalogError, Change, Entry};
 use crate::error::HubError;
 use crate::hub::Hub;
+use crate::outgoing::Outgoing;
 use crate::stats::Stats;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -13,6 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
 
+/// Names more authorities to believe.
+pub(crate) const CA_SETTING: &str = "webhook-ca";
 /// Notices that wait; above it the oldest ones are given up.
 const WAITING: usize = 1_000;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
@@ -34,7 +37,7 @@ impl Entry for Waiting {
 pub(crate) struct Delivery {
     webhook: Mutex<Option<Arc<Webhook>>>,
     queue: Mutex<Queue>,
-    tls: Arc<rustls::ClientConfig>,
+    outgoing: Outgoing,
     changed: Notify,
 }
 
@@ -79,7 +82,7 @@ impl Delivery {
                 next,
                 told: DeliveryState::default(),
             }),
-            tls: Arc::new(webhook::trust(ca).map_err(|why| HubError::WebhookCa { why })?),
+            outgoing: Outgoing::new(ca, CA_SETTING).map_err(|why| HubError::WebhookCa { why })?,
             changed: Notify::new(),
         })
     }
@@ -201,7 +204,7 @@ pub(super) async fn run(hub: &Arc<Hub>) {
             body: notice.body.into(),
         };
         let patience = hub.config.limits.alert_patience;
-        match webhook::post(&webhook, &parcel, patience, &delivery.tls).await {
+        match webhook::post(&webhook, &parcel, patience, &delivery.outgoing).await {
             Ok(()) => {
                 pause = hub.config.limits.alert_retry;
                 {

@@ -15,11 +15,13 @@ mod rule;
 mod webhook;
 mod words;
 
-pub(crate) use delivery::DeliveryState;
+pub(crate) use delivery::{CA_SETTING, DeliveryState};
 pub(crate) use engine::run as keep;
 pub(crate) use machine::State;
+#[cfg(test)]
+pub(crate) use rule::MAX_RULES;
 pub(crate) use rule::{Figure, FigureUnit, Rules, When};
-pub(crate) use webhook::{Webhook, problem as webhook_problem, trust};
+pub(crate) use webhook::{Webhook, problem as webhook_problem};
 pub(crate) use words::told;
 
 use crate::access::Caller;

@@ -353,3 +353,63 @@ impl RulesBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alerts::MAX_RULES;
+    use crate::hostile::attack;
+
+    #[test]
+    fn hostile_rules_are_survived_and_what_is_taken_can_be_read_again() {
+        let seeds: [&[u8]; 2] = [
+            br#"{"from_revision":7,"why":"x","document":{"rules":[{"name":"a","labels":{"service":"shop"},"figure":{"name":"live_slope","window_seconds":120},"when":"above","threshold":1048576,"for_seconds":300,"keep_seconds":60,"beyond_error":true,"note":"n"}]}}"#,
+            br#"{"from_revision":0,"document":{"rules":[{"name":"b","figure":{"name":"goroutines","creator":"main.leak"},"when":"below","threshold":-1.5e3},{"name":"c","figure":{"name":"rss_bytes"},"when":"above","threshold":0}]}}"#,
+        ];
+        let mut taken = 0_u64;
+        attack(&seeds, false, 1, |bytes| {
+            let Ok(body) = serde_json::from_slice::<ChangeBody>(bytes) else {
+                return;
+            };
+            if check_why(&body.why).is_err() || !body.document.problems().is_empty() {
+                return;
+            }
+            taken += 1;
+            assert!(body.document.rules.len() <= MAX_RULES);
+            let kept = serde_json::to_vec(&body.document).unwrap();
+            assert_eq!(serde_json::from_slice::<Rules>(&kept).unwrap(), body.document);
+        });
+        assert!(
+            taken > 0,
+            "none got through, so nothing behind the parser was reached"
+        );
+    }
+
+    #[test]
+    fn hostile_webhooks_are_survived_and_none_splits_a_request() {
+        let seeds: [&[u8]; 3] = [
+            br#"{"from_revision":0,"url":"https://hooks.example:8443/a/b?c=d","secret":"sesame","bearer":"word","why":"x"}"#,
+            br#"{"from_revision":1,"url":"http://[::1]:9/x","secret":null,"bearer":null}"#,
+            br#"{"from_revision":1,"url":"http://a@b\r\nX: y/\u0000","secret":"\n","bearer":"\r\n"}"#,
+        ];
+        let mut taken = 0_u64;
+        attack(&seeds, false, 1, |bytes| {
+            let Ok(body) = serde_json::from_slice::<WebhookChange>(bytes) else {
+                return;
+            };
+            if webhook_problem(&body.url, body.secret.as_deref(), body.bearer.as_deref()).is_some() {
+                return;
+            }
+            taken += 1;
+            assert!(body.url.len() <= crate::outgoing::URL_BYTES);
+            let bearer = body.bearer.unwrap_or_default();
+            for text in [&body.url, &bearer] {
+                assert!(!text.chars().any(|c| c.is_control() || c == ' '), "{text:?}");
+            }
+        });
+        assert!(
+            taken > 0,
+            "none got through, so nothing behind the parser was reached"
+        );
+    }
+}

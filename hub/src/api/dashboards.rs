@@ -228,3 +228,46 @@ fn check(name: &str, body: &PutBody) -> Result<(), Problem> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hostile::attack;
+
+    #[test]
+    fn hostile_dashboards_are_survived_and_what_is_taken_is_bounded() {
+        let seeds: [&[u8]; 2] = [
+            br#"{"from_revision":0,"title":"A title","view":{"charts":[{"figure":"rss","by":"service"},[1,2.5e3,null,true]],"deep":{"er":{"still":[]}}},"why":"x"}"#,
+            br#"{"from_revision":18446744073709551615,"title":"t","view":{}}"#,
+        ];
+        let mut taken = 0_u64;
+        attack(&seeds, false, 1, |bytes| {
+            if let Ok(body) = serde_json::from_slice::<PutBody>(bytes)
+                && check("a", &body).is_ok()
+            {
+                taken += 1;
+                assert!((1..=TITLE_LETTERS).contains(&body.title.chars().count()));
+                // What is kept is read again at every look.
+                let kept = serde_json::to_vec(&body.view).unwrap();
+                assert!(kept.len() <= VIEW_BYTES);
+                serde_json::from_slice::<Map<String, Value>>(&kept).unwrap();
+            }
+        });
+        assert!(
+            taken > 0,
+            "none got through, so nothing behind the parser was reached"
+        );
+    }
+
+    #[test]
+    fn hostile_names_of_dashboards_are_no_paths() {
+        let body: PutBody = serde_json::from_str(r#"{"from_revision":0,"title":"t","view":{}}"#).unwrap();
+        attack(&[b"memory-of-shops-7", b"../a/%2e%2e\0"], false, 1, |bytes| {
+            let name = String::from_utf8_lossy(bytes);
+            if check(&name, &body).is_ok() {
+                assert!((1..=NAME_BYTES).contains(&name.len()));
+                assert!(!name.contains(['/', '.', '%', '\\', '\0', ' ']), "{name:?}");
+            }
+        });
+    }
+}

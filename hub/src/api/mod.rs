@@ -9,6 +9,7 @@ mod backup;
 mod dashboards;
 mod fleet;
 mod links;
+mod oidc;
 mod overlaps;
 mod policy;
 mod problem;
@@ -69,6 +70,7 @@ fn described() -> (Router<Arc<Hub>>, utoipa::openapi::OpenApi) {
         .merge(audit::routes())
         .merge(alerts::routes())
         .merge(sign_in::routes())
+        .merge(oidc::routes())
         .merge(tokens::routes())
         .merge(backup::routes())
         .merge(range::routes())

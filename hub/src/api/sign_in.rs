@@ -30,8 +30,12 @@ struct SignInBody {
 struct WaysBody {
     /// Nobody is asked for anything.
     open: bool,
+    /// Whoever asks this need not sign in.
+    known: bool,
     /// With a token, by POST to this address.
     token: bool,
+    /// With an identity provider, by going to `/api/v1/oidc/start`.
+    oidc: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,7 +51,7 @@ struct MeBody {
     warning: Option<String>,
 }
 
-type SetCookie = AppendHeaders<[(header::HeaderName, HeaderValue); 1]>;
+pub(super) type SetCookie = AppendHeaders<[(header::HeaderName, HeaderValue); 1]>;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Hub>> {
     let public = OpenApiRouter::new()
@@ -58,10 +62,12 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Hub>> {
 
 /// Whether one has to sign in, and with what. Answers everybody.
 #[utoipa::path(get, path = "/api/v1/sign-in", responses((status = 200, body = WaysBody)))]
-async fn ways(State(hub): State<Arc<Hub>>) -> Json<WaysBody> {
+async fn ways(State(hub): State<Arc<Hub>>, identity: Option<Extension<Identity>>) -> Json<WaysBody> {
     Json(WaysBody {
         open: hub.access.is_open(),
+        known: identity.is_some(),
         token: true,
+        oidc: hub.oidc.is_some(),
     })
 }
 
@@ -91,19 +97,30 @@ async fn sign_in(
     };
     identity.caller.may(Role::Viewer).map_err(Problem::forbidden)?;
     let opened = hub.access.sign_in(&identity);
-    let (cookie, ended) = opened.map_err(Problem::unavailable)?;
+    let opened = opened.map_err(Problem::unavailable)?;
+    let (cookie, signed_in) = signed_in(&hub, &visitor, opened, "").await?;
+    Ok((cookie, Json(told(&hub, signed_in))))
+}
+
+/// Counts and writes down a sign-in that was opened, and makes its cookie.
+pub(super) async fn signed_in(
+    hub: &Hub,
+    visitor: &Visitor,
+    (cookie, ended): (String, u64),
+    why: &'static str,
+) -> Result<(SetCookie, Identity), Problem> {
     hub.stats.sign_ins.add(1);
     hub.stats.sign_ins_ended.add(ended);
     let signed_in = hub
         .access
         .cookie(&cookie)
         .ok_or_else(|| Problem::unavailable("the token was revoked in this moment"))?;
-    let (caller, subject) = (identity.caller, visitor.address.to_string());
+    let (caller, subject) = (signed_in.caller.clone(), visitor.address.to_string());
     hub.catalog
-        .change(move |change| change.audit(&caller, "signed in", &subject, ""))
+        .change(move |change| change.audit(&caller, "signed in", &subject, why))
         .await?;
     let lasts_s = hub.access.sign_ins.lasts().as_secs();
-    Ok((set_cookie(&hub, &cookie, lasts_s)?, Json(told(&hub, signed_in))))
+    Ok((set_cookie(hub, &cookie, lasts_s)?, signed_in))
 }
 
 /// Ends the sign-in of this browser, and its connections.

@@ -51,7 +51,7 @@ fn look(hub: &Hub, secret: &str, visitor: &Visitor) -> Result<Option<Shown>, Cat
         Err(wrong) => {
             hub.stats.links_not_found.add(1);
             if wrong == Wrong::Guess {
-                hub.access.link_guessed(visitor);
+                hub.access.guessed(visitor);
             }
             Ok(None)
         }

@@ -213,4 +213,23 @@ mod tests {
         // By the clock of today they have all expired.
         assert_eq!(links.open(&secrets[0]), Err(Wrong::Ended));
     }
+
+    #[test]
+    fn hostile_secrets_open_nothing() {
+        let secrets: Vec<String> = (0..8)
+            .map(|_| data_encoding::BASE64URL_NOPAD.encode(&secret::random().unwrap()))
+            .collect();
+        let links: Vec<_> = secrets
+            .iter()
+            .zip(1..)
+            .map(|(secret, number)| link(number, secret))
+            .collect();
+        let links = with(&links);
+        let seeds: Vec<&[u8]> = secrets.iter().map(String::as_bytes).collect();
+        crate::hostile::attack(&seeds, false, 1, |bytes| {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            let is_real = secrets.contains(&text);
+            assert_eq!(links.find(&text, NOW).is_ok(), is_real, "{text:?}");
+        });
+    }
 }

@@ -5,6 +5,8 @@
 
 pub(crate) mod adopt;
 pub(crate) mod check;
+#[cfg(test)]
+mod crash_tests;
 mod health;
 pub(crate) mod index;
 pub(crate) mod meta;

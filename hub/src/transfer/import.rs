@@ -288,3 +288,7 @@ pub(crate) fn take_in(
     hub.stats.sessions_imported.add(1);
     Ok(imported)
 }
+
+#[cfg(test)]
+#[path = "import_tests.rs"]
+mod tests;

@@ -6,6 +6,7 @@
     reason = "each test file includes this and uses its own part"
 )]
 
+pub mod authority;
 pub mod bearer;
 pub mod story;
 pub mod ticks;

@@ -3,7 +3,7 @@
 
 use super::{Client, signature};
 use heaptide_policy::{Labels, Policy, RejectReason};
-use heaptide_protocol::control::{Open, PolicyOutcome, PolicyResult};
+use heaptide_protocol::control::{Open, PolicyOutcome, PolicyResult, Pulse};
 use heaptide_protocol::dictionary::{Dictionary, FrameDef, StackDef, StringDef, TagDef};
 use heaptide_protocol::frame::encode;
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
@@ -282,4 +282,24 @@ pub async fn send(collector: &mut Client, session: SessionId, from: u64, to: u64
         collector.send(frame(session, seq, last)).await;
     }
     collector.acked(to).await;
+}
+
+/// That says nothing but how much memory is resident.
+pub fn pulse(second: u64, rss_bytes: u64) -> Pulse {
+    Pulse {
+        timestamp_ns: second * 1_000_000_000,
+        rss_bytes,
+        live_bytes: 0.0,
+        live_std_error_bytes: 0.0,
+        allocated_bytes_per_s: 0.0,
+        samples_per_s: 0.0,
+        dropped: 0,
+        seen: 0,
+        sampling_rate_bytes: 0,
+        collector_cpu_permille: 0,
+        collector_rss_bytes: 0,
+        sent_bytes_per_s: 0,
+        host_available_bytes: 0,
+        host_total_bytes: 0,
+    }
 }

@@ -17,6 +17,8 @@ pub const HEAD_BYTES: usize = 8;
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 /// The largest payload after decompression.
 pub const MAX_RAW_BYTES: usize = 8 << 20;
+/// A window of zstd that is always allowed, however little is announced.
+const LEAST_WINDOW_BYTES: u64 = 128 << 10;
 
 /// What a frame is for. The numbers are the wire's and are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -303,8 +305,11 @@ fn decompress(payload: &[u8], raw_bytes: usize, scratch: &mut Vec<u8>) -> Result
     let failed = |detail: String| ProtocolError::Decompress { detail };
     scratch.clear();
     let mut source = payload;
+    // The window is taken before the first byte is unpacked, and whoever packed this had no use for a larger one.
+    let most_window_bytes = (2 * raw_bytes as u64).max(LEAST_WINDOW_BYTES);
     let decoder =
-        ruzstd::decoding::StreamingDecoder::new(&mut source).map_err(|error| failed(error.to_string()))?;
+        ruzstd::decoding::StreamingDecoder::new_with_max_window_size(&mut source, most_window_bytes)
+            .map_err(|error| failed(error.to_string()))?;
     // One byte past the announced length tells a liar from an honest peer without unpacking a bomb.
     decoder
         .take(raw_bytes as u64 + 1)

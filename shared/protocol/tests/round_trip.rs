@@ -184,8 +184,8 @@ fn another_version_names_both_and_who_should_upgrade() {
 /// A frame that says 1 KiB and unpacks to more is stopped at its word.
 #[test]
 fn a_decompression_bomb_is_stopped_at_the_announced_length() {
-    // zstd frame: magic, no checksum, unknown size, 8 MiB window; then RLE blocks of 128 KiB each.
-    let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68];
+    // zstd frame: magic, no checksum, unknown size, 128 KiB window; then RLE blocks of 128 KiB each.
+    let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38];
     for block in 0..64_u32 {
         let header = (128 * 1024_u32) << 3 | 1 << 1 | u32::from(block == 63);
         bomb.extend_from_slice(&header.to_le_bytes()[..3]);

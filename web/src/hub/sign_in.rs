@@ -10,13 +10,16 @@ use crate::worker::ToWorker;
 use leptos::prelude::*;
 use web_sys::Element;
 
+/// Its parts are closed by the browser, behind whatever else comes.
 const MARKUP: &str = "<div class=\"sign-in\" data-testid=\"sign-in\"><div class=\"panel\">\
     <div class=\"panel-head\"><h1 class=\"panel-title\">Sign in to this hub</h1></div>\
     <div class=\"panel-body\"><div class=\"field\"><label class=\"field\"><span class=\"field-label\">Token</span>\
     <input class=\"input\" type=\"password\" autocomplete=\"current-password\" data-part=\"token\"></label>\
     <p class=\"field-hint\">Who runs the hub makes one with heaptide hub token create.</p>\
     <p role=\"alert\" data-part=\"said\"></p>\
-    <button class=\"btn btn-primary\" type=\"button\" data-act=\"sign-in\">Sign in</button></div></div></div></div>";
+    <button class=\"btn btn-primary\" type=\"button\" data-act=\"sign-in\">Sign in</button>";
+/// Where the hub has an identity provider.
+const PROVIDER: &str = " <a class=\"btn\" href=\"/api/v1/oidc/start\">Sign in with your organization</a>";
 
 /// Covers the page as long as the hub turns this browser away for want of a token.
 pub(crate) fn sign_in(store: Store) -> AnyView {
@@ -25,7 +28,6 @@ pub(crate) fn sign_in(store: Store) -> AnyView {
         return nothing();
     }
     Effect::new(move || {
-        // A refusal may have other reasons; the API knows this one.
         if store
             .link
             .with(|(state, _)| matches!(state, LinkState::Live { .. }))
@@ -33,12 +35,16 @@ pub(crate) fn sign_in(store: Store) -> AnyView {
             store.signing_in.set(false);
             return;
         }
-        let then = move |answer: Result<Json, Failure>| {
-            if answer.is_err_and(|failure| failure.status == 401) {
+        // A refusal may have other reasons; the API knows this one.
+        let then = move |ways: Result<Json, Failure>| {
+            if let Ok(ways) = ways
+                && ways.text("known") == "no"
+            {
+                store.has_provider.set(ways.text("oidc") == "yes");
                 store.signing_in.set(true);
             }
         };
-        call("GET", "/api/v1/me".to_owned(), None, Box::new(then));
+        call("GET", "/api/v1/sign-in".to_owned(), None, Box::new(then));
     });
     part(move || {
         if store.signing_in.get() {
@@ -76,5 +82,9 @@ fn form(store: Store) -> AnyView {
         };
         call("POST", "/api/v1/sign-in".to_owned(), Some(body), Box::new(then));
     };
-    island(MARKUP.to_owned(), Box::new(|_| ()), Box::new(hear))
+    let mut markup = MARKUP.to_owned();
+    if store.has_provider.get() {
+        markup += PROVIDER;
+    }
+    island(markup, Box::new(|_| ()), Box::new(hear))
 }

@@ -44,6 +44,7 @@ pub(crate) fn start(worker: &Worker) -> Store {
         points: Live::new(600),
         sharing: Live::new(false),
         signing_in: Live::new(false),
+        has_provider: Live::new(false),
         latency: Live::new(Default::default()),
         worker: StoredValue::new_local(Outbox::new(worker.clone())),
     };

@@ -52,6 +52,8 @@ pub(crate) struct Store {
     pub(crate) sharing: Live<bool>,
     /// The hub wants a token.
     pub(crate) signing_in: Live<bool>,
+    /// One may sign in with an identity provider.
+    pub(crate) has_provider: Live<bool>,
     pub(crate) latency: Live<latency::Summary>,
     pub(crate) worker: StoredValue<outbox::Outbox, LocalStorage>,
 }

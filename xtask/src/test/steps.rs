@@ -13,7 +13,7 @@ use crate::place::Place;
 use crate::progress::Steps;
 use crate::setup::Extent;
 use crate::toolchain::{Choice, Rust};
-use crate::{ability, build, deny, setup, tidy};
+use crate::{ability, build, deny, sbom, setup, tidy};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -81,7 +81,7 @@ impl Step {
         match self {
             Self::Fmt => "formatting",
             Self::Tidy => "the house rules that no compiler knows",
-            Self::Deny => "the dependencies' licences, sources and advisories",
+            Self::Deny => "the dependencies: a bill of materials, licences, sources and advisories",
             Self::Clippy => "lints: native, wasm32 and eBPF",
             Self::Native => "unit and integration tests of the whole workspace",
             Self::Wasm => "wasm32 tests in Chromium, and the console's size",
@@ -101,7 +101,7 @@ pub(super) fn run(place: &Place, options: &Options, step: Step) -> Result<Ended>
     match step {
         Step::Fmt => fmt(place),
         Step::Tidy => tidy::check(place).map(|()| Ended::Passed),
-        Step::Deny => deny::check(place),
+        Step::Deny => sbom::write(place).and_then(|_| deny::check(place)),
         Step::Clippy => clippy(place, options.choice),
         Step::Native => native(place, options),
         Step::Wasm => wasm(place, options),
