@@ -53,9 +53,10 @@ impl Json {
     }
 }
 
-/// What went wrong, as a sentence.
+/// What went wrong, as a sentence, and the status (0 without an answer).
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
+    pub(super) status: u16,
     pub(super) sentence: String,
 }
 
@@ -91,6 +92,7 @@ pub(super) fn call(
 
 async fn answer(method: &str, path: &str, body: Option<String>) -> Result<Json, Failure> {
     let broken = |_: JsValue| Failure {
+        status: 0,
         sentence: "The hub does not answer: is it running?".to_owned(),
     };
     let init = RequestInit::new();
@@ -123,6 +125,9 @@ async fn answer(method: &str, path: &str, body: Option<String>) -> Result<Json, 
             told if told.is_empty() => format!("The hub answered with status {}.", response.status()),
             told => told,
         };
-        Err(Failure { sentence })
+        Err(Failure {
+            status: response.status(),
+            sentence,
+        })
     }
 }
