@@ -24,7 +24,7 @@ const FRAMES: [(&str, &[u8]); 8] =
     golden!["hello" "welcome" "sessions" "data" "data-zstd" "missed" "policy-state" "caught-up"];
 
 /// All views of [`answers`], as one number. It moves when the analysis does: then take the native run's.
-const DIGEST: u64 = 0x8a92_f6cc_872b_8d80;
+const DIGEST: u64 = 0x5076_24e7_7bb1_656c;
 
 fn answers(frame: &str) -> u64 {
     let (_, bytes) = FRAMES.into_iter().find(|(name, _)| *name == frame).unwrap();
