@@ -70,9 +70,11 @@ func (s *sink) deep(n, depth int) int {
 	return 0
 }
 
-// settle makes every P notice that the rate is 0. Since Go 1.24 a P samples its
-// next allocation after each change of the rate, and one that it samples between
-// our first count and the attachment would be counted here and not be seen there.
+// settle makes every P notice that the rate is 0. A P draws the distance to its
+// next sample at the rate that it knows, and goes on with it until that sample;
+// one that it takes between our first count and the attachment would be counted
+// here and not be seen there. The distance is 512 KiB in the mean, so what each P
+// allocates here is enough but for one time in 10^13.
 //
 // Each goroutine spins until all have arrived. With GODEBUG=asyncpreemptoff=1,
 // which whoever starts this has to set, a loop without a call is never taken off
@@ -92,8 +94,8 @@ func settle() {
 			arrived.Add(1)
 			for arrived.Load() < all {
 			}
-			for n := 0; n < 100; n++ {
-				kept[i] = make([]byte, 1024+n)
+			for n := 0; n < 32; n++ {
+				kept[i] = make([]byte, 512<<10)
 			}
 		}(i)
 	}
