@@ -95,22 +95,25 @@ async fn get(hub: SocketAddr, path: &str, cookie: &str) -> Answer {
     Answer::of(&common::raw(hub, &request).await)
 }
 
+/// The only cookie that an answer gives, which must have these attributes.
+fn the_cookie(answer: &Answer, attributes: [&str; 4]) -> String {
+    let mut cookies = answer.cookies();
+    assert_eq!(cookies.len(), 1, "{}", answer.head);
+    let cookie = cookies.remove(0);
+    let line = answer.head.lines().find(|line| line.contains(&cookie)).unwrap();
+    for part in attributes {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    cookie
+}
+
 /// The browser is sent to the provider: where to, and the cookie that it keeps.
 async fn begin(hub: SocketAddr) -> (String, String) {
     let answer = get(hub, "/api/v1/oidc/start", "").await;
     assert_eq!(answer.status, 303, "{} {}", answer.head, answer.body);
-    let cookies = answer.cookies();
-    assert_eq!(cookies.len(), 1, "{}", answer.head);
-    let line = answer
-        .head
-        .lines()
-        .find(|line| line.contains(&cookies[0]))
-        .unwrap();
-    for part in ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=600"] {
-        assert!(line.contains(part), "{part}: {line}");
-    }
+    let own = the_cookie(&answer, ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=600"]);
     let address = header(&answer.head, "location").unwrap().to_owned();
-    (address, cookies[0].clone())
+    (address, own)
 }
 
 /// What the browser does at the provider; the path on the hub that it is sent back to.
@@ -186,17 +189,11 @@ async fn somebody_with_a_role_signs_in_and_out_again() {
         let answer = sign_in(at, &provider).await;
         assert_eq!(answer.status, 303, "{signs:?}: {} {}", answer.head, answer.body);
         assert_eq!(header(&answer.head, "location"), Some("/"));
-        let cookies = answer.cookies();
-        assert_eq!(cookies.len(), 1, "{}", answer.head);
-        let line = answer
-            .head
-            .lines()
-            .find(|line| line.contains(&cookies[0]))
-            .unwrap();
-        for part in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=43200"] {
-            assert!(line.contains(part), "{part}: {line}");
-        }
-        let cookie = format!("Cookie: {}\r\nOrigin: http://{at}\r\n", cookies[0]);
+        let own = the_cookie(
+            &answer,
+            ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=43200"],
+        );
+        let cookie = format!("Cookie: {}\r\nOrigin: http://{at}\r\n", own);
         let ways = ask(at, "GET", "/api/v1/sign-in", &cookie, "").await.json();
         assert_eq!(ways["known"], json!(true));
         let me = ask(at, "GET", "/api/v1/me", &cookie, "").await.json();

@@ -113,7 +113,8 @@ impl<R> Table<R> {
     }
 }
 
-fn temporary(path: &Path) -> PathBuf {
+/// Its name until it is complete.
+pub(super) fn temporary(path: &Path) -> PathBuf {
     path.with_extension("tmp")
 }
 

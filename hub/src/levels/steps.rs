@@ -1,6 +1,7 @@
 //! The files of a part's steps: frames that stand for many, one file for each width, in the form of a segment.
 
 use super::Part;
+use super::file::temporary;
 use crate::store::record::{RecordHead, SEGMENT_HEAD};
 use crate::store::segment::{SegmentReader, Step};
 use bytes::Bytes;
@@ -19,10 +20,6 @@ pub(super) fn name(width: usize, from_seq: u64) -> String {
 pub(super) struct StepWriter {
     files: Vec<(PathBuf, BufWriter<File>)>,
     failed: Option<io::Error>,
-}
-
-fn temporary(path: &Path) -> PathBuf {
-    path.with_extension("tmp")
 }
 
 impl StepWriter {

@@ -7,6 +7,7 @@
 
 use crate::AnalysisError;
 use crate::collections::{CollectionTotals, Collections};
+use crate::levels::{LEVEL_NAMES, LEVELS_NS};
 use crate::lifetimes::Site;
 use heaptide_protocol::frame::encode;
 use heaptide_protocol::gauges::{Gauge, GaugeValue, Gauges};
@@ -16,10 +17,10 @@ use heaptide_protocol::section::{Section, SectionWriter, Sections};
 use heaptide_protocol::{Envelope, Frame, SessionId, SymbolGen};
 use std::collections::BTreeMap;
 
-/// Widths, finest first; each divides the next.
-pub const STEPS_NS: [u64; 4] = [10_000_000_000, 60_000_000_000, 600_000_000_000, 3_600_000_000_000];
+/// Widths, finest first; each divides the next. Narrower levels would be hardly fewer bytes than the frames.
+pub const STEPS_NS: [u64; 4] = [LEVELS_NS[2], LEVELS_NS[3], LEVELS_NS[4], LEVELS_NS[5]];
 /// Their names, in files.
-pub const STEP_NAMES: [&str; 4] = ["10s", "1min", "10min", "1h"];
+pub const STEP_NAMES: [&str; 4] = [LEVEL_NAMES[2], LEVEL_NAMES[3], LEVEL_NAMES[4], LEVEL_NAMES[5]];
 
 /// A frame of these stays well below the protocol's limit, also uncompressed.
 const FRAME_BYTES: usize = 512 << 10;
