@@ -2,7 +2,7 @@
 //!
 //! Version 2 of control groups, or the `cpu` controller of version 1. Left out: quotas of the groups above it.
 
-use std::fs;
+use super::proc;
 use std::path::{Path, PathBuf};
 
 /// The `cpu.stat` of one group.
@@ -23,8 +23,8 @@ pub struct Throttled {
 impl CpuStat {
     /// That of a process; `None` if its group can have no quota or can't be seen from here.
     pub fn of(pid: u32) -> Option<Self> {
-        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let groups = proc::read(format!("/proc/{pid}/cgroup")).ok()?;
+        let mounts = proc::read("/proc/self/mountinfo").ok()?;
         paths(&groups, &mounts)
             .into_iter()
             .map(|path| Self { path })
@@ -33,7 +33,7 @@ impl CpuStat {
 
     /// `None` once the group is gone.
     pub fn read(&self) -> Option<Throttled> {
-        parse(&fs::read_to_string(&self.path).ok()?)
+        parse(&proc::read(&self.path).ok()?)
     }
 }
 

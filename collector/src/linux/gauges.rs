@@ -1,8 +1,8 @@
 //! Gauges read off `/proc`: what the kernel says of the process, and what we cost.
 
+use super::proc;
 use super::process::Process;
 use heaptide_protocol::gauges::{Gauge, GaugeValue};
-use std::fs;
 use std::io;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(crate) fn usage(process: &Process) -> io::Result<Vec<GaugeValue>> {
 /// The smaps roll-up. The kernel walks every page table of the process for it, holding the lock that its
 /// `mmap` calls need, so a large process is asked rarely: see [`Pacer`].
 pub(crate) fn rollup(process: &Process) -> io::Result<Vec<GaugeValue>> {
-    let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", process.pid()))?;
+    let text = proc::read(format!("/proc/{}/smaps_rollup", process.pid()))?;
     Ok(parse_rollup(&text))
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn value_of(values: &[GaugeValue], gauge: Gauge) -> u64 {
 
 /// What the collector itself uses.
 pub(crate) fn own(page_bytes: u64) -> Vec<GaugeValue> {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let statm = proc::read("/proc/self/statm").unwrap_or_default();
     let resident = statm
         .split_ascii_whitespace()
         .nth(1)
@@ -69,7 +69,7 @@ pub(crate) struct HostMemory {
 
 impl HostMemory {
     pub(crate) fn read() -> Self {
-        Self::parse(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
+        Self::parse(&proc::read("/proc/meminfo").unwrap_or_default())
     }
 
     pub(crate) fn gauges(self) -> Vec<GaugeValue> {

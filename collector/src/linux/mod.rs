@@ -7,6 +7,7 @@ mod go;
 pub mod leak_check;
 pub mod ledger;
 pub mod memory;
+mod proc;
 mod process;
 pub mod rate;
 mod signature;

@@ -1,6 +1,6 @@
 //! One process: what it is, where its code lies, whether it still lives, and how it died.
 
-use super::sys;
+use super::{proc, sys};
 use crate::CollectorError;
 use heaptide_protocol::section::EndReason;
 use rustix::process::{Pid, PidfdFlags};
@@ -137,7 +137,7 @@ impl Process {
     }
 
     pub fn mapped_parts(&self) -> io::Result<Vec<MappedPart>> {
-        let text = fs::read_to_string(format!("/proc/{}/maps", self.pid))?;
+        let text = proc::read(format!("/proc/{}/maps", self.pid))?;
         Ok(text.lines().filter_map(parse_mapping).collect())
     }
 
@@ -166,7 +166,7 @@ pub(crate) fn describe_status(status: i32) -> EndReason {
 }
 
 fn read_stat(pid: u32) -> io::Result<Stat> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let text = proc::read(format!("/proc/{pid}/stat"))?;
     parse_stat(&text).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat has an unknown form")))
 }
 

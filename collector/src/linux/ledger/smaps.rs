@@ -1,8 +1,7 @@
 //! `/proc/PID/smaps`: the mappings of a process, what of them is resident, and what they are.
 
-use crate::linux::Process;
+use crate::linux::{Process, proc};
 use heaptide_protocol::ledger::LedgerKind;
-use std::fs;
 use std::io;
 
 /// `VmFlags` that say something of a region's memory (Documentation/filesystems/proc.rst).
@@ -52,13 +51,13 @@ impl Mapping {
 }
 
 pub(super) fn read(process: &Process) -> io::Result<Vec<Mapping>> {
-    let text = fs::read_to_string(format!("/proc/{}/smaps", process.pid()))?;
+    let text = proc::read(format!("/proc/{}/smaps", process.pid()))?;
     Ok(parse(&text, &process.executable().to_string_lossy()))
 }
 
 /// Resident bytes, by the same walk of the page tables, without the list.
 pub(super) fn rss_bytes(process: &Process) -> io::Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", process.pid()))?;
+    let text = proc::read(format!("/proc/{}/smaps_rollup", process.pid()))?;
     let rss = text.lines().find_map(|line| line.strip_prefix("Rss:"));
     rss.and_then(kilobytes)
         .ok_or_else(|| io::Error::other("smaps_rollup has no Rss"))
