@@ -28,8 +28,8 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 const COLLECTORS: u32 = 1_000;
 const BROWSERS: u32 = 200;
 const PERIOD: Duration = Duration::from_secs(1);
-/// In a frame of one collector: 100,000 a second in all.
-const EVENTS: u32 = 100;
+/// Names of figures, and how many events are in a frame of one collector.
+const LOADS: [(&str, u32); 2] = [("load", 100), ("load.heavy", 5_000)];
 /// The first frame of a session makes its files, and a thousand come at once.
 const SETTLING: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,15 +39,22 @@ type Source = SplitStream<WebSocketStream<TcpStream>>;
 
 pub(crate) fn measure(quick: bool, recordings: &mut Recordings, report: &mut Report) -> Result<()> {
     let start = start_of(&recordings.get(Program::Sites)?)?;
+    for (name, events) in LOADS {
+        one(name, events, quick, &start, report)?;
+    }
+    Ok(())
+}
+
+fn one(name: &str, events: u32, quick: bool, start: &SessionStart, report: &mut Report) -> Result<()> {
     let length = SETTLING + Duration::from_secs(if quick { 5 } else { 30 });
     let hub = Hub::start()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let load = runtime.block_on(run(&hub, &start, length))?;
+    let load = runtime.block_on(run(&hub, start, length, events))?;
     let method = format!(
         "from a frame's sending by one of {COLLECTORS} collectors to its arrival at one of {BROWSERS} browsers, \
-         made durable in between; a frame of {EVENTS} events each second from each collector; the load's own \
+         made durable in between; a frame of {events} events each second from each collector; the load's own \
          delays on the same processors are in it"
     );
     let (first, settled): (Vec<_>, Vec<_>) = load
@@ -68,16 +75,21 @@ pub(crate) fn measure(quick: bool, recordings: &mut Recordings, report: &mut Rep
     let sorted = milliseconds(&settled)?;
     let of = |sorted: &[f64], share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize];
     let rank = |share: f64| of(&sorted, share);
-    report.add(Figure::new("load.latency.p50", "ms", &[rank(0.5)], &method));
     report.add(Figure::new(
-        "load.opening.p99",
+        format!("{name}.latency.p50"),
+        "ms",
+        &[rank(0.5)],
+        &method,
+    ));
+    report.add(Figure::new(
+        format!("{name}.opening.p99"),
         "ms",
         &[of(&milliseconds(&first)?, 0.99)],
         &format!("the same for frames of the first {SETTLING:?}, in which {COLLECTORS} sessions begin"),
     ));
     report.add(
         Figure::new(
-            "load.latency.p99",
+            format!("{name}.latency.p99"),
             "ms",
             &[rank(0.99)],
             &format!("the same, of {} arrivals", sorted.len()),
@@ -85,25 +97,25 @@ pub(crate) fn measure(quick: bool, recordings: &mut Recordings, report: &mut Rep
         .goal(Goal::AtMost(250.0)),
     );
     report.add(Figure::new(
-        "load.events",
+        format!("{name}.events"),
         "events/s",
         &[load.events_per_s],
         "sent in that time",
     ));
     report.add(Figure::new(
-        "load.missing",
+        format!("{name}.missing"),
         "frames",
         &[load.missing as f64],
         "sent of the sessions that browsers looked at, and not arrived two seconds after the last",
     ));
     report.add(Figure::new(
-        "load.cpu",
+        format!("{name}.cpu"),
         "cores",
         &[load.hub_cores],
         "CPU of the hub's process in that time",
     ));
     report.add(Figure::new(
-        "load.rss",
+        format!("{name}.rss"),
         "MB",
         &[load.first_rss_mb, load.last_rss_mb],
         "resident memory of the hub's process, once sessions are open and at the end",
@@ -128,7 +140,7 @@ struct Load {
     last_rss_mb: f64,
 }
 
-async fn run(hub: &Hub, start: &SessionStart, length: Duration) -> Result<Load> {
+async fn run(hub: &Hub, start: &SessionStart, length: Duration, events: u32) -> Result<Load> {
     let mut collectors = Vec::new();
     for number in 0..COLLECTORS {
         let session = session(number);
@@ -171,7 +183,7 @@ async fn run(hub: &Hub, start: &SessionStart, length: Duration) -> Result<Load> 
         }));
     }
     let pid = hub.process.pid();
-    let payload = payload()?;
+    let payload = payload(events)?;
     let settled_ns = (began.elapsed() + SETTLING).as_nanos() as u64;
     let since = Instant::now();
     let cpu_before = process_cpu_ns(pid)?;
@@ -215,7 +227,7 @@ async fn run(hub: &Hub, start: &SessionStart, length: Duration) -> Result<Load> 
     let arrivals = std::mem::take(&mut *arrivals.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     Ok(Load {
         missing: looked_at.saturating_sub(arrivals.len() as u64),
-        events_per_s: (sent * u64::from(EVENTS)) as f64 / spent_s,
+        events_per_s: (sent * u64::from(events)) as f64 / spent_s,
         arrivals,
         settled_ns,
         hub_cores,
@@ -273,9 +285,9 @@ fn open(start: &SessionStart, number: u32) -> Open {
 }
 
 /// Allocations of a few call sites, as a busy service sends them.
-fn payload() -> Result<Vec<u8>> {
+fn payload(events: u32) -> Result<Vec<u8>> {
     let mut batch = EventBatch::new(1, 1_000_000, SymbolGen(0), 524_288, false);
-    for number in 0..EVENTS {
+    for number in 0..events {
         let body = EventBody::Alloc {
             alloc_size_bytes: 64 << (number % 7),
             stack: StackId(number * 7 % 31),
@@ -284,7 +296,7 @@ fn payload() -> Result<Vec<u8>> {
             address: None,
         };
         batch.push(
-            1_000_000 + u64::from(number) * 9_700_000,
+            1_000_000 + u64::from(number) * 970_000_000 / u64::from(events),
             number % 4,
             EventKind::Alloc,
             body,

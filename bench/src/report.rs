@@ -15,7 +15,7 @@ pub(crate) enum Goal {
 #[derive(Debug, Clone)]
 pub(crate) struct Figure {
     /// `benchmark.figure`, a name to compare runs by.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) unit: &'static str,
     pub(crate) spread: Spread,
     /// A 95 % interval of the median, where it was asked for.
@@ -35,9 +35,9 @@ pub(crate) struct Report {
 }
 
 impl Figure {
-    pub(crate) fn new(name: &'static str, unit: &'static str, values: &[f64], method: &str) -> Self {
+    pub(crate) fn new(name: impl Into<String>, unit: &'static str, values: &[f64], method: &str) -> Self {
         Self {
-            name,
+            name: name.into(),
             unit,
             spread: Spread::of(values),
             interval: None,
@@ -160,7 +160,7 @@ impl fmt::Display for Report {
                 rounds,
             } = figure.spread;
             rows.push([
-                figure.name.to_owned(),
+                figure.name.clone(),
                 figure.unit.to_owned(),
                 short(median),
                 format!("{} – {}", short(min), short(max)),

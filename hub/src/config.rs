@@ -76,6 +76,9 @@ pub struct Limits {
     pub tail_bytes: usize,
     /// Sessions whose analysis is kept in memory for the next question about them.
     pub reported_sessions: usize,
+    /// Of a session for its reports: of a longer one, what is asked about or newest is read frame by frame, the rest in
+    /// steps.
+    pub report_bytes: u64,
     /// The longest recording that is taken in as a session.
     pub import_bytes: u64,
     /// Share links that are open.
@@ -170,6 +173,7 @@ impl Default for Limits {
             slow_reader_frames: 4096,
             tail_bytes: 1 << 20,
             reported_sessions: 4,
+            report_bytes: 256 << 20,
             import_bytes: 4 << 30,
             links: 1_000,
             frozen_bytes: 512 << 20,

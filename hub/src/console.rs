@@ -7,13 +7,12 @@
 
 use crate::access::{self, Caller, Identity, Visitor};
 use crate::hub::Hub;
-use crate::levels::{Past, Told};
+use crate::levels::{Past, Piece};
 use crate::peer::{self, End, Refusal};
 use crate::policy::OverriddenBy;
 use crate::reports;
 use crate::session::{Cursor, Next, Session};
-use crate::store::index;
-use crate::store::replay::{self, Chunk, Item};
+use crate::store::replay::{self, Item};
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
@@ -24,7 +23,7 @@ use heaptide_protocol::control::{
 use heaptide_protocol::frame::encode_control;
 use heaptide_protocol::report::{ReportAsk, ReportTold};
 use heaptide_protocol::{Frame, FrameKind, SessionId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -59,7 +58,6 @@ struct Subscription {
     session: Arc<Session>,
     /// Of an overview, what is still to be told before the rest, which comes as it is.
     past: Option<Past>,
-    told: VecDeque<Told>,
     cursor: Cursor,
     /// Up to here it is a replay, which may be slow; behind it, live.
     replay_until: u64,
@@ -322,7 +320,8 @@ impl Sender<'_> {
             Command::Subscribe { session, after_seq } => self.subscribe(session, after_seq, None).await,
             Command::Overview { session, ask } => {
                 let (hub, of) = (Arc::clone(self.hub), Arc::clone(&session));
-                let planned = tokio::task::spawn_blocking(move || Past::plan(&hub, &of, &ask)).await;
+                let planned =
+                    tokio::task::spawn_blocking(move || Past::plan(&hub, &of, &ask, Vec::new())).await;
                 let begin = peer::control(FrameKind::Stretch, session.id, &Stretch::BEGIN);
                 self.send(begin).await?;
                 // Without a plan each frame comes.
@@ -348,7 +347,6 @@ impl Sender<'_> {
         session.watch(self.watcher, Arc::clone(&self.wake));
         let subscription = Subscription {
             past,
-            told: VecDeque::new(),
             cursor: session.cursor_after(after_seq),
             replay_until: session.durable_seq(),
             session,
@@ -412,9 +410,13 @@ impl Sender<'_> {
                 subscription.cursor = cursor;
             }
             Next::Read(stretch) => {
-                let chunk = self.read(&session, stretch, subscription.cursor).await;
-                self.send_items(session.id, chunk.items).await?;
-                subscription.cursor = chunk.cursor;
+                let (hub, of, cursor) = (Arc::clone(self.hub), Arc::clone(&session), subscription.cursor);
+                let read = move || replay::read_or_missed(&hub, &of, &stretch, cursor, CHUNK_BYTES);
+                // The runtime ends tasks only when the hub does.
+                if let Ok(chunk) = tokio::task::spawn_blocking(read).await {
+                    self.send_items(session.id, chunk.items).await?;
+                    subscription.cursor = chunk.cursor;
+                }
             }
         }
         Ok(true)
@@ -439,52 +441,30 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Goes on with the past of an overview.
+    /// Goes on with the past of an overview; at its end the rest comes as it is.
     async fn step_past(&mut self, subscription: &mut Subscription) -> Result<bool, Broken> {
-        let session = Arc::clone(&subscription.session);
-        let cursor = subscription.cursor;
-        match subscription.told.pop_front() {
-            Some(Told::Steps { stretch, frames }) => {
-                self.send(peer::control(FrameKind::Stretch, session.id, &stretch))
-                    .await?;
-                self.hub
-                    .stats
-                    .frames_told_in_steps
-                    .add(stretch.to_seq - cursor.next_seq + 1);
+        let Some(mut past) = subscription.past.take() else {
+            return Ok(true);
+        };
+        let (hub, session) = (Arc::clone(self.hub), Arc::clone(&subscription.session));
+        let (id, before) = (session.id, subscription.cursor);
+        let mut cursor = before;
+        let pull = move || {
+            let piece = past.pull(&hub, &session, &mut cursor);
+            (past, piece, cursor)
+        };
+        let Ok((past, Some(piece), cursor)) = tokio::task::spawn_blocking(pull).await else {
+            return Ok(true);
+        };
+        (subscription.past, subscription.cursor) = (Some(past), cursor);
+        match piece {
+            Piece::Items(items) => self.send_items(id, items).await?,
+            Piece::Steps { stretch, frames } => {
+                self.send(peer::control(FrameKind::Stretch, id, &stretch)).await?;
+                let count = cursor.next_seq - before.next_seq;
+                self.hub.stats.frames_told_in_steps.add(count);
                 for frame in frames {
                     self.send_data(frame).await?;
-                }
-                subscription.cursor = session.cursor_after(stretch.to_seq);
-            }
-            Some(Told::Each { to_seq }) if cursor.next_seq <= to_seq => {
-                let chunk = match session.with_log(|log| log.stretch(cursor)) {
-                    Some(stretch) => self.read(&session, stretch, cursor).await,
-                    None => Chunk {
-                        items: Vec::new(),
-                        cursor,
-                    },
-                };
-                let is_stuck = chunk.cursor == cursor;
-                let items = chunk.items.into_iter().filter(|item| item.first_seq() <= to_seq);
-                self.send_items(session.id, items.collect()).await?;
-                if is_stuck || chunk.cursor.next_seq > to_seq {
-                    // What has expired meanwhile is told as missed by what follows.
-                    subscription.cursor = session.cursor_after(to_seq);
-                } else {
-                    subscription.cursor = chunk.cursor;
-                    subscription.told.push_front(Told::Each { to_seq });
-                }
-            }
-            Some(Told::Each { .. }) => {}
-            None => {
-                let Some(mut past) = subscription.past.take() else {
-                    return Ok(true);
-                };
-                let (hub, next_seq) = (Arc::clone(self.hub), cursor.next_seq);
-                let read = move || past.next(&hub, &session, next_seq).map(|told| (past, told));
-                // At its end the rest comes as it is.
-                if let Ok(Some((past, told))) = tokio::task::spawn_blocking(read).await {
-                    (subscription.past, subscription.told) = (Some(past), told.into());
                 }
             }
         }
@@ -514,38 +494,6 @@ impl Sender<'_> {
         }
         subscription.cursor = newest;
         Ok(())
-    }
-
-    async fn read(&self, session: &Arc<Session>, stretch: index::Stretch, cursor: Cursor) -> Chunk {
-        let folder = self.hub.store.folder(session.id);
-        let id = session.id;
-        let last_seq = stretch.last_seq;
-        let of = Arc::clone(session);
-        let read =
-            tokio::task::spawn_blocking(move || replay::read(&folder, &of, &stretch, cursor, CHUNK_BYTES))
-                .await;
-        match read {
-            Ok(Ok(chunk)) => chunk,
-            failed => {
-                let why = match failed {
-                    Ok(Err(error)) => error.to_string(),
-                    _ => "the reading task was stopped".to_owned(),
-                };
-                self.hub
-                    .config
-                    .log
-                    .error(format!("session {id}: can't read stored frames: {why}"));
-                let missed = Missed {
-                    from_seq: cursor.next_seq,
-                    to_seq: last_seq,
-                    reason: MissedReason::Damaged,
-                };
-                Chunk {
-                    items: vec![Item::Missed(missed)],
-                    cursor: session.cursor_after(last_seq),
-                }
-            }
-        }
     }
 
     async fn send_data(&mut self, frame: Bytes) -> Result<(), Broken> {

@@ -1,7 +1,7 @@
 //! The last minutes of headline figures of each live session, and their sums by label.
 //!
-//! In memory only, from the pulses that collectors send once a second: enough for a team's dashboard, without
-//! decoding a frame. What lies further back is in the sessions themselves.
+//! In memory only, from the pulses that collectors send once a second: enough for the last minutes of a team's
+//! dashboard, without decoding a frame. What lies further back is summed up in the same way from the sessions' levels.
 
 use heaptide_policy::Labels;
 use heaptide_protocol::control::Pulse;
@@ -35,6 +35,18 @@ pub(crate) struct Point {
     pub(crate) host_total_bytes: u64,
 }
 
+/// What one session was like in one step.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Headline {
+    pub(crate) rss_bytes: u64,
+    pub(crate) live_bytes: f64,
+    pub(crate) live_std_error_bytes: f64,
+    pub(crate) allocated_bytes_per_s: f64,
+    pub(crate) collector_cpu_permille: u32,
+    /// Only pulses tell it.
+    pub(crate) sent_bytes_per_s: Option<u64>,
+}
+
 /// What is asked of the fleet: `from_unix_s` is in it, `to_unix_s` is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -53,7 +65,7 @@ pub(crate) struct Group {
     points: Vec<Sum>,
 }
 
-/// The sum over the sessions that were heard of in one step, each with its last pulse of it.
+/// The sum over the sessions that were heard of in one step, each as it was at the step's end.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, ToSchema)]
 pub(crate) struct Sum {
     /// The step's beginning.
@@ -68,7 +80,8 @@ pub(crate) struct Sum {
     /// Estimated from samples.
     allocated_bytes_per_s: f64,
     collector_cpu_permille: u64,
-    sent_bytes_per_s: u64,
+    /// Null where it is not from pulses.
+    sent_bytes_per_s: Option<u64>,
 }
 
 impl PulseRing {
@@ -102,34 +115,46 @@ impl PulseRing {
     }
 
     /// The last point of each step of a span, by the step's beginning.
-    fn by_step(&self, span: &Span) -> BTreeMap<u64, Point> {
+    pub(crate) fn by_step(&self, span: &Span) -> BTreeMap<u64, Headline> {
         let inside = |point: &&Point| (span.from_unix_s..span.to_unix_s).contains(&point.unix_s);
         let begin = |point: &Point| point.unix_s - point.unix_s % span.step_s;
         self.0
             .iter()
             .filter(inside)
-            .map(|point| (begin(point), *point))
+            .map(|point| (begin(point), point.headline()))
             .collect()
     }
 }
 
+impl Point {
+    fn headline(&self) -> Headline {
+        Headline {
+            rss_bytes: self.rss_bytes,
+            live_bytes: self.live_bytes,
+            live_std_error_bytes: self.live_std_error_bytes,
+            allocated_bytes_per_s: self.allocated_bytes_per_s,
+            collector_cpu_permille: self.collector_cpu_permille,
+            sent_bytes_per_s: Some(self.sent_bytes_per_s),
+        }
+    }
+}
+
 /// Sums by the values of the labels `by`, the largest group first; and how many groups are left out.
-pub(crate) fn merge(sessions: &[(Labels, PulseRing)], by: &[String], span: &Span) -> (Vec<Group>, usize) {
+pub(crate) fn merge(sessions: &[(Labels, BTreeMap<u64, Headline>)], by: &[String]) -> (Vec<Group>, usize) {
     type Values = Vec<(String, String)>;
     let mut groups: BTreeMap<Values, (usize, BTreeMap<u64, Sum>)> = BTreeMap::new();
-    for (labels, ring) in sessions {
+    for (labels, steps) in sessions {
         let values = by
             .iter()
             .filter_map(|key| Some((key.clone(), labels.get(key)?.to_owned())));
         let (count, sums) = groups.entry(values.collect()).or_default();
         *count += 1;
-        for (unix_s, point) in ring.by_step(span) {
-            sums.entry(unix_s)
-                .or_insert(Sum {
-                    unix_s,
-                    ..Sum::default()
-                })
-                .add(&point);
+        for (&unix_s, headline) in steps {
+            let sum = sums.entry(unix_s).or_insert(Sum {
+                unix_s,
+                ..Sum::default()
+            });
+            sum.add(headline);
         }
     }
     let mut groups: Vec<Group> = groups
@@ -147,14 +172,17 @@ pub(crate) fn merge(sessions: &[(Labels, PulseRing)], by: &[String], span: &Span
 }
 
 impl Sum {
-    fn add(&mut self, point: &Point) {
+    fn add(&mut self, of: &Headline) {
         self.sessions += 1;
-        self.rss_bytes = self.rss_bytes.saturating_add(point.rss_bytes);
-        self.live_bytes += point.live_bytes;
-        self.live_std_error_bytes = self.live_std_error_bytes.hypot(point.live_std_error_bytes);
-        self.allocated_bytes_per_s += point.allocated_bytes_per_s;
-        self.collector_cpu_permille += u64::from(point.collector_cpu_permille);
-        self.sent_bytes_per_s = self.sent_bytes_per_s.saturating_add(point.sent_bytes_per_s);
+        self.rss_bytes = self.rss_bytes.saturating_add(of.rss_bytes);
+        self.live_bytes += of.live_bytes;
+        self.live_std_error_bytes = self.live_std_error_bytes.hypot(of.live_std_error_bytes);
+        self.allocated_bytes_per_s += of.allocated_bytes_per_s;
+        self.collector_cpu_permille += u64::from(of.collector_cpu_permille);
+        if let Some(sent) = of.sent_bytes_per_s {
+            let sum = self.sent_bytes_per_s.unwrap_or(0);
+            self.sent_bytes_per_s = Some(sum.saturating_add(sent));
+        }
     }
 }
 
@@ -221,24 +249,29 @@ mod tests {
             to_unix_s: 30,
             step_s: 5,
         };
+        let steps: Vec<_> = sessions
+            .iter()
+            .map(|(labels, ring)| (labels.clone(), ring.by_step(&span)))
+            .collect();
         let points = |group: &Group| -> Vec<(u64, usize, f64, f64)> {
             let all = group.points.iter();
             all.map(|sum| (sum.unix_s, sum.sessions, sum.live_bytes, sum.live_std_error_bytes))
                 .collect()
         };
-        let (groups, left_out) = merge(&sessions, &["service".to_owned()], &span);
+        let (groups, left_out) = merge(&steps, &["service".to_owned()]);
         assert_eq!((groups.len(), left_out), (2, 0));
         assert_eq!(groups[0].labels.get("service"), Some("shop"));
         assert_eq!(points(&groups[0]), [(10, 2, 150.0, 5.0), (20, 1, 7.0, 1.0)]);
         assert_eq!((groups[1].sessions, points(&groups[1]).len()), (1, 0));
-        let (groups, _) = merge(&sessions, &[], &span);
+        let (groups, _) = merge(&steps, &[]);
         assert_eq!((groups.len(), groups[0].sessions), (1, 3));
-        let (groups, _) = merge(&sessions, &["zone".to_owned(), "service".to_owned()], &span);
+        let (groups, _) = merge(&steps, &["zone".to_owned(), "service".to_owned()]);
         assert_eq!(groups.len(), 3);
         let many: Vec<_> = (0..=GROUPS)
-            .map(|number| session(&[("zone", &number.to_string())], &[]))
+            .map(|number| session(&[("zone", &number.to_string())], &[]).0)
+            .map(|labels| (labels, BTreeMap::new()))
             .collect();
-        let (groups, left_out) = merge(&many, &["zone".to_owned()], &span);
+        let (groups, left_out) = merge(&many, &["zone".to_owned()]);
         assert_eq!((groups.len(), left_out), (GROUPS, 1));
     }
 }

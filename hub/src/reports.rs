@@ -1,14 +1,16 @@
 //! Reports, computed from what is stored, beside the ingest path and never on it.
 //!
 //! Of the sessions that were asked about last, the analysis is kept and catches up with the store at each
-//! question. It is bounded by itself, and so is how many are kept and how many are at work at once.
+//! question. It is bounded by itself, and so is how many are kept and how many are at work at once. So is what is read:
+//! of a long session, each frame of what is asked about or newest, and steps of the rest.
 
 use crate::excerpt::{Feed, Pulled, Rewriter};
 use crate::hub::Hub;
 use crate::session::Session;
 use crate::store::replay::Item;
 use heaptide_protocol::Frame;
-use heaptide_protocol::report::{Report, ReportQuery};
+use heaptide_protocol::control::Overview;
+use heaptide_protocol::report::{Report, ReportKind, ReportQuery, Window};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
@@ -32,7 +34,22 @@ struct Kept {
     data: heaptide_analysis::Session,
     /// Opened at the first question.
     feed: Option<Feed>,
+    /// Of this, each frame is read.
+    close: Window,
 }
+
+/// Where the frames come from.
+struct Source<F> {
+    /// The live session; a copy is never long.
+    session: Option<Arc<Session>>,
+    /// Reads it from its first frame.
+    open: F,
+}
+
+pub(crate) const ALL: Window = Window {
+    from_ns: 0,
+    to_ns: u64::MAX,
+};
 
 /// A report, and the last frame that is counted in.
 #[derive(Debug)]
@@ -71,6 +88,7 @@ impl Reports {
             let fresh = Kept {
                 data: heaptide_analysis::Session::new(),
                 feed: None,
+                close: ALL,
             };
             (key, Arc::new(Mutex::new(fresh)))
         });
@@ -83,29 +101,47 @@ impl Reports {
     }
 }
 
-/// The same, of a whole session.
+/// Of a whole session.
 pub(crate) async fn of_session(
     hub: &Arc<Hub>,
     session: Arc<Session>,
     query: ReportQuery,
 ) -> Result<Told, String> {
-    let for_feed = Arc::clone(hub);
     let key = session.id.0;
-    let open = move || Ok(Feed::live(&for_feed, &session, Rewriter::whole(session.id)));
-    compute(hub, key, query, open).await
+    let open = open_whole(hub, &session);
+    compute(hub, key, Some(session), query, open).await
+}
+
+fn open_whole(
+    hub: &Arc<Hub>,
+    session: &Arc<Session>,
+) -> impl FnOnce(&Overview) -> Result<Feed, String> + Send + use<> {
+    let (hub, session) = (Arc::clone(hub), Arc::clone(session));
+    move |ask| {
+        let rewriter = Rewriter::whole(session.id);
+        Ok(Feed::overview(&hub, &session, rewriter, ask))
+    }
 }
 
 /// Waits for its turn, reads what is new of the session, and computes. `open` reads it from its first frame.
 pub(crate) async fn compute(
     hub: &Arc<Hub>,
     key: Key,
+    session: Option<Arc<Session>>,
     mut query: ReportQuery,
-    open: impl FnOnce() -> Result<Feed, String> + Send + 'static,
+    open: impl FnOnce(&Overview) -> Result<Feed, String> + Send + 'static,
 ) -> Result<Told, String> {
     query.limit = query.limit.min(MAX_ROWS);
     let kept = hub.reports.kept(key);
     let for_count = Arc::clone(hub);
-    let computed = in_turn(hub, kept, open, move |data| {
+    let source = Source { session, open };
+    let mut window = query.window;
+    if query.kind == ReportKind::Drift {
+        // Against the time before.
+        let length_ns = window.to_ns.saturating_sub(window.from_ns);
+        window.from_ns = window.from_ns.saturating_sub(length_ns);
+    }
+    let computed = in_turn(hub, kept, source, window, move |data| {
         for_count.stats.reports_computed.add(1);
         query.window.to_ns = query.window.to_ns.min(data.span().to_ns);
         Told {
@@ -116,23 +152,28 @@ pub(crate) async fn compute(
     computed.await
 }
 
-/// Looks at all that is stored of a session. What is kept of it is in `reports`, which may be somebody's own.
+/// Looks at a window of what is stored of a session. What is kept of it is in `reports`, which may be somebody's own.
 pub(crate) async fn look<T: Send + 'static>(
     hub: &Arc<Hub>,
     reports: &Reports,
     session: Arc<Session>,
+    window: Window,
     read: impl FnOnce(&heaptide_analysis::Session) -> T + Send + 'static,
 ) -> Result<T, String> {
-    let for_feed = Arc::clone(hub);
     let kept = reports.kept(session.id.0);
-    let open = move || Ok(Feed::live(&for_feed, &session, Rewriter::whole(session.id)));
-    in_turn(hub, kept, open, read).await
+    let open = open_whole(hub, &session);
+    let source = Source {
+        session: Some(session),
+        open,
+    };
+    in_turn(hub, kept, source, window, read).await
 }
 
 async fn in_turn<T: Send + 'static>(
     hub: &Arc<Hub>,
     kept: Arc<Mutex<Kept>>,
-    open: impl FnOnce() -> Result<Feed, String> + Send + 'static,
+    source: Source<impl FnOnce(&Overview) -> Result<Feed, String> + Send + 'static>,
+    window: Window,
     read: impl FnOnce(&heaptide_analysis::Session) -> T + Send + 'static,
 ) -> Result<T, String> {
     let stopped = "the hub is shutting down";
@@ -144,21 +185,70 @@ async fn in_turn<T: Send + 'static>(
         let mut kept = kept
             .lock()
             .map_err(|_| "an earlier question about this session failed; restart the hub".to_owned())?;
-        kept.catch_up(&hub, open)?;
+        kept.catch_up(&hub, source, window)?;
         Ok(read(&kept.data))
     });
     computed.await.unwrap_or_else(|_| Err(stopped.to_owned()))
 }
 
+/// What is to be read frame by frame for a question about a window: all of a session, the window, or, where that is too
+/// much, what is newest.
+fn close(session: &Session, window: Window, limit_bytes: u64) -> Window {
+    let most = limit_bytes / 2;
+    session.with_log(|log| {
+        if log.end().saturating_sub(log.seek(1)) <= limit_bytes {
+            return ALL;
+        }
+        // As if a segment's frames were spread evenly over its time.
+        let of_window = log.segments().map(|segment| {
+            let length_ns = segment.last_ns.saturating_sub(segment.first_ns) + 1;
+            let from_ns = window.from_ns.max(segment.first_ns);
+            let to_ns = window.to_ns.min(segment.last_ns.saturating_add(1));
+            segment.bytes as f64 * to_ns.saturating_sub(from_ns) as f64 / length_ns as f64
+        });
+        if of_window.sum::<f64>() <= most as f64 {
+            return window;
+        }
+        let mut from_ns = u64::MAX;
+        let segments: Vec<_> = log.segments().collect();
+        let mut bytes = 0;
+        for segment in segments.into_iter().rev() {
+            bytes += segment.bytes;
+            if bytes > most {
+                break;
+            }
+            from_ns = segment.first_ns;
+        }
+        Window {
+            from_ns,
+            to_ns: u64::MAX,
+        }
+    })
+}
+
 impl Kept {
     /// Takes in everything durable. A damaged frame is counted by the analysis, which says so.
-    fn catch_up(&mut self, hub: &Hub, open: impl FnOnce() -> Result<Feed, String>) -> Result<(), String> {
+    fn catch_up(
+        &mut self,
+        hub: &Hub,
+        source: Source<impl FnOnce(&Overview) -> Result<Feed, String>>,
+        window: Window,
+    ) -> Result<(), String> {
+        let limit_bytes = hub.config.limits.report_bytes;
+        let session = source.session.as_deref();
+        let wanted = session.map_or(ALL, |session| close(session, window, limit_bytes));
+        let has_it = self.close.from_ns <= wanted.from_ns && wanted.to_ns <= self.close.to_ns;
         let mut feed = match self.feed.take() {
-            Some(feed) if !feed.is_replaced() => feed,
+            Some(feed) if !feed.is_replaced() && has_it => feed,
             _ => {
                 // What was read may be part of a sum by now: only from the beginning is that right.
                 self.data = heaptide_analysis::Session::new();
-                open()?
+                self.close = wanted;
+                (source.open)(&Overview {
+                    past_bytes: limit_bytes,
+                    close_from_ns: wanted.from_ns,
+                    close_to_ns: wanted.to_ns,
+                })?
             }
         };
         let caught_up = self.read(hub, &mut feed);
@@ -171,8 +261,14 @@ impl Kept {
             if *hub.closing.borrow() {
                 return Err("the hub is shutting down".to_owned());
             }
-            let Pulled::Items(items) = feed.pull()? else {
-                return Ok(());
+            let items = match feed.pull(hub)? {
+                Pulled::Items(items) => items,
+                Pulled::Steps(stretch, items) => {
+                    self.data
+                        .stretch(stretch.from_seq, stretch.to_seq, stretch.step_ns);
+                    items
+                }
+                Pulled::CaughtUp | Pulled::Over => return Ok(()),
             };
             for item in items {
                 match item {

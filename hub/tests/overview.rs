@@ -5,6 +5,7 @@
 
 mod common;
 
+use common::bearer::share;
 use common::ticks::{TICK_NS, frame};
 use common::{Client, Running, Seen, session, start_with};
 use heaptide_analysis::Session;
@@ -12,6 +13,7 @@ use heaptide_analysis::views::{Metric, ProfileQuery, Window};
 use heaptide_hub::HubConfig;
 use heaptide_protocol::control::{Overview, Stretch};
 use heaptide_protocol::{Frame, FrameKind, SessionId};
+use serde_json::json;
 use std::time::Duration;
 
 /// Ten minutes.
@@ -111,9 +113,8 @@ async fn overview(console: &mut Client, past_bytes: u64, close_ticks: std::ops::
     read(console).await
 }
 
-/// Bytes allocated, freed and live by the rule that the frames follow.
-fn check(told: &Told, ticks: std::ops::Range<u64>, what: &str) {
-    let query = |metric| ProfileQuery {
+fn query(ticks: std::ops::Range<u64>, metric: Metric) -> ProfileQuery {
+    ProfileQuery {
         window: Window {
             from_ns: ticks.start * TICK_NS,
             to_ns: ticks.end * TICK_NS,
@@ -121,7 +122,11 @@ fn check(told: &Told, ticks: std::ops::Range<u64>, what: &str) {
         metric,
         filter: String::new(),
         limit: 10,
-    };
+    }
+}
+
+/// Bytes allocated, freed and live by the rule that the frames follow.
+fn check(told: &Told, ticks: std::ops::Range<u64>, what: &str) {
     let count = ticks.end - ticks.start;
     let freed = (ticks.start.max(6)..ticks.end).count() as u64;
     for (metric, expected) in [
@@ -129,7 +134,7 @@ fn check(told: &Told, ticks: std::ops::Range<u64>, what: &str) {
         (Metric::Freed, freed),
         (Metric::Live, 5),
     ] {
-        let got = told.data.sites(&query(metric)).total.value;
+        let got = told.data.sites(&query(ticks.clone(), metric)).total.value;
         assert_eq!(got, expected as f64 * 6_000.0, "{what}: {metric:?} in {ticks:?}");
     }
     assert_eq!(told.data.missed_frames(), 0, "{what}");
@@ -203,6 +208,90 @@ async fn a_long_past_comes_in_steps_and_says_the_same() {
 /// How many frames at its end came as they were.
 fn tail(told: &Told) -> u64 {
     told.data.last_seq() - told.stretches.last().unwrap().to_seq
+}
+
+#[tokio::test]
+async fn a_link_shows_a_long_past_in_steps_and_none_of_them_goes_across_an_edge_of_what_it_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, _collector) = filled(folder.path()).await;
+    let stored: u64 = TICKS * frame(ID, 9).len() as u64;
+    let wish = json!({ "session": ID.to_string(), "kind": "live", "redact": true });
+
+    let (_, secret) = share(&hub, wish.clone()).await;
+    let mut bearer = Client::bearer(hub.address, &secret).await;
+    let whole = overview(&mut bearer, stored / 4, 2_345..2_399).await;
+    assert!(whole.frames < 700, "{} frames", whole.frames);
+    check(&whole, 1..TICKS + 1, "whole");
+    check(&whole, 2_350..2_351, "whole");
+
+    let mut part = wish;
+    part["from_ns"] = (1_003 * TICK_NS).into();
+    part["to_ns"] = (4_567 * TICK_NS).into();
+    let (_, secret) = share(&hub, part).await;
+    let mut bearer = Client::bearer(hub.address, &secret).await;
+    let exact = overview(&mut bearer, u64::MAX, 0..0).await;
+    assert_eq!(exact.stretches.len(), 0);
+    let mut bearer = Client::bearer(hub.address, &secret).await;
+    let told = overview(&mut bearer, stored / 4, 0..0).await;
+    assert!(
+        told.frames < exact.frames / 8,
+        "{} of {} frames",
+        told.frames,
+        exact.frames
+    );
+    assert_eq!(told.data.missed_frames(), 0);
+    assert_eq!(told.data.span(), exact.data.span());
+    for (from, to) in [(0, TICKS), (1_000, 1_010), (4_560, 4_567), (2_000, 3_000)] {
+        for metric in [Metric::Allocated, Metric::Freed, Metric::Live] {
+            let total = |of: &Told| of.data.sites(&query(from..to, metric)).total.value;
+            assert_eq!(total(&told), total(&exact), "{metric:?} from {from} to {to}");
+        }
+    }
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_of_a_long_session_reads_what_it_is_about_and_says_what_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hub, _collector) = filled(folder.path()).await;
+    let ask = async |hub: &Running, from: u64, to: u64| {
+        let (from_ns, to_ns) = (from * TICK_NS, to * TICK_NS);
+        let path = format!("/api/v1/sessions/{ID}/report?kind=drift&from_ns={from_ns}&to_ns={to_ns}");
+        let (status, told) = hub.json("GET", &path, None).await;
+        assert_eq!(status, 200, "{told}");
+        told
+    };
+    let exact = ask(&hub, 2_345, 2_999).await;
+    hub.stop().await;
+
+    let short = |config: &mut HubConfig| {
+        small(config);
+        config.limits.report_bytes = TICKS * frame(ID, 9).len() as u64 * 3 / 4;
+    };
+    let hub = start_with(folder.path(), short).await;
+    let lacks = |told: &serde_json::Value| {
+        let tables = told["tables"].as_array().unwrap();
+        let notes = tables.iter().map(|table| table["note"].as_str().unwrap());
+        notes.filter(|note| note.contains("in steps of 10 s")).count() == tables.len()
+    };
+    let whole = ask(&hub, 0, TICKS + 1).await;
+    assert!(lacks(&whole), "{whole}");
+    let narrow = ask(&hub, 2_345, 2_999).await;
+    assert!(!lacks(&narrow), "{narrow}");
+    assert_eq!(narrow, exact);
+    // The newest is read whole whatever was asked about before.
+    let newest = ask(&hub, TICKS - 50, TICKS).await;
+    assert!(!lacks(&newest), "{newest}");
+
+    let path = format!("/api/v1/overlaps?a={ID}&b={ID}&what=pauses");
+    let (status, told) = hub.json("GET", &path, None).await;
+    assert_eq!(status, 200, "{told}");
+    let known_from = told["a_known_after_ns"].as_u64().unwrap() / TICK_NS;
+    assert!((4_000..TICKS).contains(&known_from), "{told}");
+    let range = format!("&from_ns={}&to_ns={}", 2_345 * TICK_NS, 2_999 * TICK_NS);
+    let (_, told) = hub.json("GET", &format!("{path}{range}"), None).await;
+    assert_eq!(told["a_known_after_ns"], 0, "{told}");
+    hub.stop().await;
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ async fn read_all(hub: &Arc<Hub>) {
             continue;
         };
         let asked = figures.clone();
-        let read = reports::look(hub, &hub.alerts.reads, session, move |data| {
+        let read = reports::look(hub, &hub.alerts.reads, session, reports::ALL, move |data| {
             asked.iter().map(|figure| of(figure, data)).collect::<Vec<_>>()
         });
         let readings = match read.await {

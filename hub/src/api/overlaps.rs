@@ -19,6 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// Pairs that are looked at for one answer.
+/// What is looked at around a window on another clock.
+const MARGIN_NS: u64 = 60 * 1_000_000_000;
 const MAX_PAIRS: usize = 100_000;
 const MAX_ROWS: usize = 1_000;
 
@@ -121,6 +123,10 @@ struct OverlapsBody {
     /// How many there were of each in the window to be compared.
     a_count: usize,
     b_count: usize,
+    /// Since when they are known one by one, after each session's beginning: a long session is not read whole. Ask for a
+    /// range to have one of before.
+    a_known_after_ns: u64,
+    b_known_after_ns: u64,
     definite: u64,
     possible: u64,
     /// There were more than could be looked at, so the two counts are lower bounds.
@@ -170,18 +176,14 @@ async fn overlaps(
         from_ns: parameters.from_ns,
         to_ns: parameters.to_ns,
     };
-    let a_spans = spans(&hub, a, parameters.what, window).await?;
-    // Where that window lies on the other's clock is a part of the question.
-    let ever = Window {
-        from_ns: 0,
-        to_ns: u64::MAX,
-    };
-    let b_spans = spans(&hub, b, parameters.what, ever).await?;
+    let b_window = clocks.on_b(window);
+    let a = spans(&hub, a, parameters.what, window).await?;
+    let b = spans(&hub, b, parameters.what, b_window).await?;
     let turn = hub.reports.turn().await.map_err(Problem::unavailable)?;
     let limit = parameters.limit.min(MAX_ROWS);
     let computed = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        compare(&clocks, &a_spans, &b_spans, limit)
+        compare(&clocks, &a, &b, limit)
     });
     let body = computed
         .await
@@ -258,17 +260,46 @@ impl Clocks {
         };
         Some(OnClock { span, clock })
     }
+
+    /// Where a window of the one lies on the other's clock, and more: which of it is a part of the question.
+    fn on_b(&self, window: Window) -> Window {
+        if self.is_same || window == reports::ALL {
+            return window;
+        }
+        let offset = |clock: &SideClock| offset_over(&clock.readings, window).unwrap_or_default();
+        let (a, b) = (offset(&self.a), offset(&self.b));
+        let shift = a.offset_ns.saturating_sub(b.offset_ns);
+        let margin = a.error_ns.saturating_add(b.error_ns).saturating_add(MARGIN_NS);
+        Window {
+            from_ns: window.from_ns.saturating_add_signed(shift).saturating_sub(margin),
+            to_ns: window.to_ns.saturating_add_signed(shift).saturating_add(margin),
+        }
+    }
 }
 
 type Span = (Window, Option<String>);
 
-async fn spans(
-    hub: &Arc<Hub>,
-    session: Arc<Session>,
-    what: What,
-    window: Window,
-) -> Result<Vec<Span>, Problem> {
-    let looked = reports::look(hub, &hub.reports, session, move |data| match what {
+struct Known {
+    spans: Vec<Span>,
+    since_ns: u64,
+}
+
+async fn spans(hub: &Arc<Hub>, session: Arc<Session>, what: What, window: Window) -> Result<Known, Problem> {
+    let read = move |data: &heaptide_analysis::Session| Known {
+        spans: spans_in(data, what, window),
+        // One by one they are known only where each frame was read.
+        since_ns: if data.step_in(window) > 0 {
+            data.stepped_until_ns()
+        } else {
+            0
+        },
+    };
+    let looked = reports::look(hub, &hub.reports, session, window, read).await;
+    looked.map_err(Problem::unavailable)
+}
+
+fn spans_in(data: &heaptide_analysis::Session, what: What, window: Window) -> Vec<Span> {
+    match what {
         What::Pauses => {
             let pauses = data.pauses(window).into_iter();
             let spans = pauses.map(|pause| {
@@ -291,11 +322,13 @@ async fn spans(
             });
             spans.collect()
         }
-    });
-    looked.await.map_err(Problem::unavailable)
+    }
 }
 
-fn compare(clocks: &Clocks, a: &[Span], b: &[Span], limit: usize) -> OverlapsBody {
+fn compare(clocks: &Clocks, a: &Known, b: &Known, limit: usize) -> OverlapsBody {
+    let known_after = |side: &SideClock, known: &Known| known.since_ns.saturating_sub(side.first_ns);
+    let known = (known_after(&clocks.a, a), known_after(&clocks.b, b));
+    let (a, b) = (&*a.spans, &*b.spans);
     let placed = |clock: &SideClock, spans: &[Span]| {
         let placed = spans.iter().enumerate();
         let placed = placed.filter_map(|(at, (span, _))| Some((at, clocks.place(clock, *span)?)));
@@ -331,6 +364,8 @@ fn compare(clocks: &Clocks, a: &[Span], b: &[Span], limit: usize) -> OverlapsBod
         is_same_clock: clocks.is_same,
         a_count: a.len(),
         b_count: b.len(),
+        a_known_after_ns: known.0,
+        b_known_after_ns: known.1,
         definite: found.definite,
         possible: found.possible,
         is_cut: found.is_cut,

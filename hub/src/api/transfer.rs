@@ -152,7 +152,7 @@ impl Outgoing {
                 if *self.hub.closing.borrow() {
                     return Err("the hub is shutting down".to_owned());
                 }
-                let Pulled::Items(items) = self.feed.pull()? else {
+                let Pulled::Items(items) = self.feed.pull(&self.hub)? else {
                     return Ok(None);
                 };
                 for item in items {

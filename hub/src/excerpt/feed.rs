@@ -2,11 +2,12 @@
 
 use super::rewrite::Rewriter;
 use crate::hub::Hub;
+use crate::levels::{Past, Piece};
 use crate::session::{Cursor, Next, Session};
 use crate::store::replay::{self, Item};
 use crate::transfer::records::{Found, Records};
 use heaptide_protocol::SessionId;
-use heaptide_protocol::control::{Missed, MissedReason};
+use heaptide_protocol::control::{Missed, MissedReason, Overview, Stretch};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ enum Source {
         session: Arc<Session>,
         folder: PathBuf,
         cursor: Cursor,
+        /// Of an overview, what is still to be told before the rest, which comes as it is.
+        past: Option<Past>,
     },
     /// A file in the form of a recording, with a part that was cut before.
     File {
@@ -44,6 +47,8 @@ enum Source {
 pub(crate) enum Pulled {
     /// Possibly empty: there may be more.
     Items(Vec<Item>),
+    /// Frames that stand for a stretch of others.
+    Steps(Stretch, Vec<Item>),
     /// For now.
     CaughtUp,
     /// For good: the part has an end, and this is it.
@@ -58,10 +63,22 @@ impl Feed {
                 session: Arc::clone(session),
                 folder: hub.store.folder(session.id),
                 cursor: session.cursor_after(0),
+                past: None,
             },
             rewriter,
             until_seq: u64::MAX,
         }
+    }
+
+    /// The same, with the past in steps where it is long and nobody looks closely. Reads the list of parts.
+    pub(crate) fn overview(hub: &Hub, session: &Arc<Session>, rewriter: Rewriter, ask: &Overview) -> Self {
+        let edges_ns = rewriter.edges_ns();
+        let mut feed = Self::live(hub, session, rewriter);
+        if let Source::Stored { past, .. } = &mut feed.source {
+            // Without a plan each frame comes.
+            *past = Past::plan(hub, session, ask, edges_ns).ok();
+        }
+        feed
     }
 
     /// From the first frame to what is the newest one now.
@@ -97,7 +114,7 @@ impl Feed {
     }
 
     /// What comes next. `Err` is a sentence on why nothing will.
-    pub(crate) fn pull(&mut self) -> Result<Pulled, String> {
+    pub(crate) fn pull(&mut self, hub: &Hub) -> Result<Pulled, String> {
         if self.rewriter.is_over() {
             return Ok(Pulled::Over);
         }
@@ -107,9 +124,31 @@ impl Feed {
                 session,
                 folder,
                 cursor,
+                past,
             } => {
                 if cursor.next_seq > self.until_seq {
                     return Ok(Pulled::Over);
+                }
+                match past.as_mut().and_then(|past| past.pull(hub, session, cursor)) {
+                    Some(Piece::Steps { stretch, frames }) => {
+                        // By the numbers that the reader knows.
+                        let from_seq = self.rewriter.next_seq();
+                        for frame in &frames {
+                            self.rewriter.frame(frame, &mut items)?;
+                        }
+                        let to_seq = self.rewriter.next_seq() - 1;
+                        let stretch = Stretch {
+                            from_seq,
+                            to_seq,
+                            ..stretch
+                        };
+                        return Ok(Pulled::Steps(stretch, items));
+                    }
+                    Some(Piece::Items(read)) => {
+                        self.rewriter.items(read, &mut items)?;
+                        return Ok(Pulled::Items(items));
+                    }
+                    None => *past = None,
                 }
                 match session.next(*cursor) {
                     Next::CaughtUp { .. } => return Ok(Pulled::CaughtUp),
@@ -126,12 +165,7 @@ impl Feed {
                         let chunk = replay::read(folder, session, &stretch, *cursor, PIECE_BYTES)
                             .map_err(|error| format!("can't read the stored frames: {error}"))?;
                         *cursor = chunk.cursor;
-                        for item in chunk.items {
-                            match item {
-                                Item::Frame(frame) => self.rewriter.frame(&frame, &mut items)?,
-                                Item::Missed(missed) => self.rewriter.missed(missed, &mut items),
-                            }
-                        }
+                        self.rewriter.items(chunk.items, &mut items)?;
                     }
                 }
             }

@@ -64,6 +64,31 @@ impl Rewriter {
         }
     }
 
+    /// Where the part begins and ends within the session: a frame that stands for others must not go across.
+    pub(crate) fn edges_ns(&self) -> Vec<u64> {
+        let Window { from_ns, to_ns } = self.window;
+        [from_ns, to_ns]
+            .into_iter()
+            .filter(|edge| (1..u64::MAX).contains(edge))
+            .collect()
+    }
+
+    /// The number behind the last frame that came out.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Takes in what was read.
+    pub(crate) fn items(&mut self, read: Vec<Item>, out: &mut Vec<Item>) -> Result<(), String> {
+        for item in read {
+            match item {
+                Item::Frame(frame) => self.frame(&frame, out)?,
+                Item::Missed(missed) => self.missed(missed, out),
+            }
+        }
+        Ok(())
+    }
+
     /// Nothing more of the part can come.
     pub(crate) fn is_over(&self) -> bool {
         self.over

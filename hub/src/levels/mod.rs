@@ -7,6 +7,7 @@
 
 mod cover;
 mod file;
+mod history;
 mod newest;
 mod part;
 mod past;
@@ -14,9 +15,10 @@ mod range;
 mod read;
 mod steps;
 
+pub(crate) use history::{history, lasted};
 pub(crate) use newest::Newest;
 pub(crate) use part::{Part, parts, parts_bytes, removed};
-pub(crate) use past::{Past, Told};
+pub(crate) use past::{Past, Piece};
 pub(crate) use range::{Range, RangeQuery, answer};
 
 use crate::hub::Hub;

@@ -106,6 +106,7 @@ struct Gathered {
     sites: HashMap<(u64, String), RangeSite>,
     gauges: BTreeMap<u16, BTreeMap<u64, RangeValue>>,
     level: usize,
+    wants_sites: bool,
 }
 
 /// Reads files and, for the newest, frames. Blocks.
@@ -152,6 +153,7 @@ impl Gathered {
             sites: HashMap::new(),
             gauges: gauges.collect(),
             level,
+            wants_sites: query.sites > 0,
         }
     }
 
@@ -204,6 +206,9 @@ impl Gathered {
         if !self.gauges.is_empty() {
             let wanted = from_ns..to_ns;
             read::gauges(&gauges, &wanted, &mut |line| self.gauge_line(&line)).map_err(io::Error::other)?;
+        }
+        if !self.wants_sites {
+            return Ok(());
         }
         let level = self.level;
         let mut sites = |pieces: Vec<Piece>, is_inside: bool| {

@@ -84,7 +84,7 @@ fn write(hub: &Hub, session: &Arc<Session>, link: &Link, path: &Path) -> Result<
         if *hub.closing.borrow() {
             return Err(FreezeError::Range("the hub is shutting down".to_owned()));
         }
-        let Pulled::Items(items) = feed.pull().map_err(FreezeError::Range)? else {
+        let Pulled::Items(items) = feed.pull(hub).map_err(FreezeError::Range)? else {
             break;
         };
         for item in items {

@@ -6,7 +6,7 @@ use crate::catalog::CatalogError;
 use crate::excerpt::{Feed, Redactor, Rewriter};
 use crate::hub::Hub;
 use crate::session::Session;
-use heaptide_protocol::control::{PolicyState, SessionSummary};
+use heaptide_protocol::control::{Overview, PolicyState, SessionSummary};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -63,6 +63,18 @@ impl Shown {
             }
             From::Copy { path, .. } => Feed::file(path, self.link.session)
                 .map_err(|error| format!("the copy that this link shows can't be read: {error}")),
+        }
+    }
+
+    /// The same, with the past of a long session in steps.
+    pub(crate) fn overview(&self, hub: &Hub, ask: &Overview) -> Result<Feed, String> {
+        match &self.from {
+            From::Live { session, redactor } => {
+                let rewriter = Rewriter::new(session.id, self.link.window(), redactor.clone());
+                Ok(Feed::overview(hub, session, rewriter, ask))
+            }
+            // A copy is never long.
+            From::Copy { .. } => self.feed(hub),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::reports;
 use crate::store::replay::Item;
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
-use heaptide_protocol::control::{CaughtUp, ClockPing, RefuseCode, Sessions, Stretch, Subscribe};
+use heaptide_protocol::control::{CaughtUp, ClockPing, Overview, RefuseCode, Sessions, Stretch, Subscribe};
 use heaptide_protocol::frame::encode_control;
 use heaptide_protocol::report::{ReportAsk, ReportTold};
 use heaptide_protocol::{Frame, FrameKind};
@@ -109,7 +109,7 @@ impl Seat {
                         Some(Ok(Message::Close(_))) | None => return Ok(End::Gone),
                         Some(Err(error)) => return peer::receive_failed(&error).map_or(Ok(End::Gone), Err),
                     };
-                    if let Some(answer) = self.take(&bytes)? {
+                    if let Some(answer) = self.take(&bytes).await? {
                         send(socket, answer).await;
                     }
                 }
@@ -134,7 +134,7 @@ impl Seat {
     }
 
     /// What to answer at once.
-    fn take(&mut self, bytes: &[u8]) -> Result<Option<Bytes>, Refusal> {
+    async fn take(&mut self, bytes: &[u8]) -> Result<Option<Bytes>, Refusal> {
         let arrived_unix_ns = crate::clock::unix_ns();
         let frame = peer::parse(bytes, "console")?;
         if frame.envelope.raw_bytes as usize > self.hub.config.limits.open_bytes {
@@ -166,14 +166,23 @@ impl Seat {
         match kind {
             FrameKind::Subscribe => {
                 let Subscribe { after_seq } = payload(&frame, "Subscribe")?;
-                return Ok(self.subscribe(after_seq).err().map(|why| peer::notice(id, why)));
+                match self.shown.feed(&self.hub) {
+                    Ok(feed) => self.subscribe(after_seq, feed),
+                    Err(why) => return Ok(Some(peer::notice(id, why))),
+                }
             }
-            // What a link shows is sent as it is.
             FrameKind::Overview => {
-                let begun = self
-                    .subscribe(0)
-                    .map(|()| peer::control(FrameKind::Stretch, id, &Stretch::BEGIN));
-                return Ok(Some(begun.unwrap_or_else(|why| peer::notice(id, why))));
+                let ask: Overview = payload(&frame, "Overview")?;
+                let (hub, shown) = (Arc::clone(&self.hub), Arc::clone(&self.shown));
+                let planned = tokio::task::spawn_blocking(move || shown.overview(&hub, &ask)).await;
+                return Ok(Some(match planned {
+                    Ok(Ok(feed)) => {
+                        self.subscribe(0, feed);
+                        peer::control(FrameKind::Stretch, id, &Stretch::BEGIN)
+                    }
+                    Ok(Err(why)) => peer::notice(id, why),
+                    Err(_) => peer::notice(id, "the hub is shutting down".to_owned()),
+                }));
             }
             FrameKind::ReportAsk => return Ok(self.ask(payload(&frame, "ReportAsk")?)),
             FrameKind::PolicyPropose => {
@@ -185,9 +194,8 @@ impl Seat {
         Ok(None)
     }
 
-    fn subscribe(&mut self, after_seq: u64) -> Result<(), String> {
+    fn subscribe(&mut self, after_seq: u64, feed: Feed) {
         self.unsubscribe();
-        let feed = self.shown.feed(&self.hub)?;
         if let Some(session) = self.shown.session() {
             session.watch(self.watcher, Arc::clone(&self.wake));
         }
@@ -197,7 +205,6 @@ impl Seat {
             told_caught_up: false,
             is_idle: false,
         });
-        Ok(())
     }
 
     fn unsubscribe(&mut self) {
@@ -217,11 +224,19 @@ impl Seat {
             subscription.is_idle = true;
             return;
         };
+        let hub = Arc::clone(&self.hub);
         let pulled = tokio::task::spawn_blocking(move || {
-            let pulled = feed.pull();
+            let pulled = feed.pull(&hub);
             (feed, pulled)
         });
         let items = match pulled.await {
+            Ok((feed, Ok(Pulled::Steps(stretch, items)))) => {
+                subscription.feed = Some(feed);
+                if !items.is_empty() {
+                    send(socket, peer::control(FrameKind::Stretch, id, &stretch)).await;
+                }
+                items
+            }
             Ok((feed, Ok(Pulled::Items(items)))) => {
                 subscription.feed = Some(feed);
                 items
@@ -312,7 +327,9 @@ impl Seat {
         tokio::spawn(async move {
             let key = shown.link.report_key();
             let for_feed = Arc::clone(&hub);
-            let computed = reports::compute(&hub, key, query, move || shown.feed(&for_feed)).await;
+            let session = shown.session().cloned();
+            let open = move |ask: &Overview| shown.overview(&for_feed, ask);
+            let computed = reports::compute(&hub, key, session, query, open).await;
             let frame = match computed {
                 Ok(computed) => told(Ok(computed.report), computed.last_seq).or_else(|error| {
                     let why = format!("the report does not fit into a frame ({error}): ask for fewer rows");

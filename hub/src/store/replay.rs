@@ -3,6 +3,7 @@
 use super::index::{Segment, Stretch};
 use super::record::SEGMENT_HEAD;
 use super::segment::{SegmentReader, Step};
+use crate::hub::Hub;
 use crate::session::{Cursor, Inside, Session};
 use bytes::Bytes;
 use heaptide_protocol::control::{Missed, MissedReason};
@@ -60,6 +61,30 @@ pub(crate) fn read(
         }
         Err(error) => Err(error),
     }
+}
+
+/// The same; a stretch that can't be read is logged and told as missed.
+pub(crate) fn read_or_missed(
+    hub: &Hub,
+    session: &Session,
+    stretch: &Stretch,
+    cursor: Cursor,
+    limit_bytes: usize,
+) -> Chunk {
+    let folder = hub.store.folder(session.id);
+    read(&folder, session, stretch, cursor, limit_bytes).unwrap_or_else(|error| {
+        let text = format!("session {}: can't read stored frames: {error}", session.id);
+        hub.config.log.error(text);
+        let missed = Missed {
+            from_seq: cursor.next_seq,
+            to_seq: stretch.last_seq,
+            reason: MissedReason::Damaged,
+        };
+        Chunk {
+            items: vec![Item::Missed(missed)],
+            cursor: session.cursor_after(stretch.last_seq),
+        }
+    })
 }
 
 fn frames(

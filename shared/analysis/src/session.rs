@@ -157,6 +157,11 @@ impl Session {
         self.stepped.widest_in(window)
     }
 
+    /// Behind this, each frame was told; 0 if all were.
+    pub fn stepped_until_ns(&self) -> u64 {
+        self.stepped.until_ns()
+    }
+
     /// Frames that will not come.
     pub fn missed(&mut self, from_seq: u64, to_seq: u64) {
         if to_seq <= self.last_seq {

@@ -42,6 +42,11 @@ impl Stepped {
         }
     }
 
+    /// Behind this, each frame was told; 0 if all were.
+    pub(crate) fn until_ns(&self) -> u64 {
+        self.stretches.last().map_or(0, |(window, _)| window.to_ns)
+    }
+
     pub(crate) fn widest_in(&self, window: Window) -> u64 {
         let touches = |of: &Window| of.from_ns < window.to_ns && window.from_ns < of.to_ns;
         let steps = self.stretches.iter().filter(|(of, _)| touches(of));

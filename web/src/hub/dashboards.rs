@@ -15,20 +15,20 @@ use leptos::prelude::*;
 use std::cell::RefCell;
 use web_sys::Element;
 
-/// How old sums may get, in milliseconds.
-const FRESH_MS: f64 = 5_000.0;
+/// How old sums may get, in milliseconds: those of the last minutes, and those that the hub reads files for.
+const FRESH_MS: [f64; 2] = [5_000.0, 60_000.0];
 
 static SUMS: Listing = Listing {
     part: "sums",
     title: "Sums by label",
-    note: "Of live sessions. Live heap and allocation are estimates from samples, ± is the error of the sum at 99 %; RSS \
-           is read from the system.",
+    note: "Up to 5 min of live sessions, longer of all that is stored. Live heap and allocation are estimates from \
+           samples, ± is the error of the sum at 99 %; RSS is read from the system.",
     tools: "",
     path: "/api/v1/fleet/range",
     list: "groups",
     columns: &[
         ("Group", "", Kind::Group),
-        ("Live sessions", "sessions", Kind::Words),
+        ("Sessions", "sessions", Kind::Words),
         ("Live heap", "live_bytes", Kind::Sum),
         ("over time", "live_bytes", Kind::Sums),
         ("RSS", "rss_bytes", Kind::Sum),
@@ -106,7 +106,7 @@ pub(crate) fn dashboards_page(store: Store) -> AnyView {
                 <h1>"Dashboards"</h1>
                 <span class="spacer"></span>
                 {group_box(store)}
-                {range_picker(store, &Range::ALL[..2])}
+                {range_picker(store, &Range::ALL)}
                 {filter_box(store, "Filter sessions")}
             </div>
             {island(markup, Box::new(mounted), Box::new(hear))}
@@ -135,8 +135,14 @@ fn follow(store: Store, root: Element) {
             let rows = fleet.iter().flatten();
             rows.filter(|row| row.summary.state == SessionState::Live).count()
         });
-        let turn = (js_sys::Date::now() / FRESH_MS) as u64;
-        let query = store.place.with(|place| fleet_range(&place.view));
+        let (query, is_long) = store.place.with(|place| {
+            let range = place.view.range;
+            (
+                fleet_range(&place.view),
+                !matches!(range, Range::Minute | Range::FiveMinutes),
+            )
+        });
+        let turn = (js_sys::Date::now() / FRESH_MS[usize::from(is_long)]) as u64;
         let question = format!("{query} {live} {turn}");
         if asked.replace(question.clone()) != question {
             load(&root, &SUMS, &query);

@@ -202,12 +202,15 @@ fn bounds(all: &Json) -> (f64, f64, f64) {
     (at("from_unix_s"), at("to_unix_s") - 1.0, at("step_s"))
 }
 
-/// Of the newest step that is over: one that runs may still lack some sessions.
+/// Of the newest step that is over: one that runs may still lack some sessions. Nothing of what ended before.
 fn newest(all: &Json, row: &Json, key: &str) -> String {
     let (_, to, step) = bounds(all);
     let points = row.get("points").items();
-    let is_over = |point: &&Json| point.number("unix_s").is_some_and(|at| at + step <= to);
-    let Some(point) = points.iter().rev().find(is_over) else {
+    let is_newest = |point: &&Json| {
+        let until = point.number("unix_s").map(|at| at + step);
+        until.is_some_and(|until| until <= to && to < until + 2.0 * step)
+    };
+    let Some(point) = points.iter().rev().find(is_newest) else {
         return "–".to_owned();
     };
     let value = point.number(key).unwrap_or_default();

@@ -70,7 +70,7 @@ pub(super) fn compare(root: &Element) {
     let then = move |json: &Json| {
         let count = |key| json.text(key);
         let words = format!(
-            "{} definite, {} possible{}, none for all other pairs of {} in the first and {} in the second.{}",
+            "{} definite, {} possible{}, none for all other pairs of {} in the first and {} in the second.{}{}",
             count("definite"),
             count("possible"),
             if count("is_cut") == "yes" {
@@ -84,6 +84,11 @@ pub(super) fn compare(root: &Element) {
                 " Both are of one boot of one machine: no error comes between them."
             } else {
                 ""
+            },
+            if count("a_known_after_ns") == "0" && count("b_known_after_ns") == "0" {
+                ""
+            } else {
+                " A long session's older ones are left out."
             },
         );
         say(&again, "verdict", &words);

@@ -33,12 +33,16 @@ pub fn name_of(title: &str) -> String {
     }
 }
 
-/// What to ask the hub's `/api/v1/fleet/range` for. It keeps five minutes, which is what a longer range shows too.
+/// What to ask the hub's `/api/v1/fleet/range` for: up to five minutes of live sessions, from their pulses; more, of all
+/// that is stored.
 pub fn fleet_range(view: &ViewState) -> String {
     // Pulses come once a second: a shorter step would miss some of a session's.
     let mut query = match view.range {
         Range::Minute => "?seconds=60&step_s=2",
-        _ => "?step_s=5",
+        Range::FiveMinutes => "?step_s=5",
+        Range::HalfHour => "?seconds=1800",
+        Range::Day => "?seconds=86400",
+        Range::All => "?seconds=63072000",
     }
     .to_owned();
     for (key, value) in [("&by=", &view.by), ("&text=", &view.filter)] {
@@ -78,7 +82,9 @@ mod tests {
     fn the_hub_is_asked_for_what_the_view_says() {
         let cases = [
             (Range::FiveMinutes, "", "", "?step_s=5"),
-            (Range::All, "host", "", "?step_s=5&by=host"),
+            (Range::HalfHour, "", "", "?seconds=1800"),
+            (Range::Day, "host", "", "?seconds=86400&by=host"),
+            (Range::All, "host", "", "?seconds=63072000&by=host"),
             (
                 Range::Minute,
                 "service",

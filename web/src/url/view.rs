@@ -38,6 +38,7 @@ pub enum Range {
     #[default]
     FiveMinutes,
     HalfHour,
+    Day,
     All,
 }
 
@@ -60,7 +61,13 @@ impl Default for MetricChoice {
 }
 
 impl Range {
-    pub const ALL: [Self; 4] = [Self::Minute, Self::FiveMinutes, Self::HalfHour, Self::All];
+    pub const ALL: [Self; 5] = [
+        Self::Minute,
+        Self::FiveMinutes,
+        Self::HalfHour,
+        Self::Day,
+        Self::All,
+    ];
 
     /// `None` is everything there is.
     pub fn length_ns(self) -> Option<u64> {
@@ -69,6 +76,7 @@ impl Range {
             Self::Minute => Some(60 * SECOND),
             Self::FiveMinutes => Some(300 * SECOND),
             Self::HalfHour => Some(1_800 * SECOND),
+            Self::Day => Some(86_400 * SECOND),
             Self::All => None,
         }
     }
@@ -78,6 +86,7 @@ impl Range {
             Self::Minute => "1 min",
             Self::FiveMinutes => "5 min",
             Self::HalfHour => "30 min",
+            Self::Day => "24 h",
             Self::All => "All",
         }
     }
@@ -87,6 +96,7 @@ impl Range {
             Self::Minute => "1m",
             Self::FiveMinutes => "5m",
             Self::HalfHour => "30m",
+            Self::Day => "24h",
             Self::All => "all",
         }
     }

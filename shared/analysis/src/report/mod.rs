@@ -39,6 +39,16 @@ impl crate::Session {
                 table.note += &format!(" {forgotten} events of the kernel, the oldest, are no longer kept.");
             }
         }
+        let step_ns = self.step_in(query.window);
+        if step_ns > 0 {
+            for table in &mut tables {
+                table.note += &format!(
+                    " The session is long: some of this time was read in steps of {} s, which keep sums of allocations \
+                     and no single events, censuses or ledgers. A shorter range is read whole.",
+                    step_ns / 1_000_000_000
+                );
+            }
+        }
         Report {
             kind: query.kind,
             tables,
