@@ -148,6 +148,18 @@ fn dashboards(browser: &Browser, base: &str) {
     assert_eq!(in_field(browser, "group-by"), "team");
     assert_eq!(in_field(browser, "dashboard-title"), "Payment, by team");
     browser.shots("dashboard");
+    // From what is stored, not from pulses.
+    let range = |key: &str| format!("{} [data-key=\"{key}\"]", by_id("range"));
+    browser.click(&range("24 h"));
+    until_url(browser, "/d/payment-by-team?v=1&r=24h&by=team");
+    until_rows(
+        browser,
+        "the stored sum of both",
+        &sums,
+        &[&["pay", "2", "iB", "±", "iB/s"]],
+    );
+    browser.shots("dashboard-stored");
+    browser.click(&range("5 min"));
 
     // Somebody else is faster; what they did is not lost, and neither is what stands here.
     let theirs = "
