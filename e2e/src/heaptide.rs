@@ -32,9 +32,27 @@ impl Hub {
         Self::start_in(binary, data, tempfile::tempdir().expect("a folder for spools"))
     }
 
+    /// On this address, with more options.
+    #[must_use]
+    pub fn start_with(binary: &Path, listen: SocketAddr, options: &[String]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the hub");
+        let data = folder.path().join("hub");
+        Self::start_so(binary, listen, &data, folder, options)
+    }
+
     fn start_in(binary: &Path, data: &Path, folder: tempfile::TempDir) -> Self {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (process, address) = start(binary, free, data);
+        Self::start_so(binary, free, data, folder, &[])
+    }
+
+    fn start_so(
+        binary: &Path,
+        listen: SocketAddr,
+        data: &Path,
+        folder: tempfile::TempDir,
+        options: &[String],
+    ) -> Self {
+        let (process, address) = start(binary, listen, data, options);
         Self {
             process,
             address,
@@ -52,7 +70,7 @@ impl Hub {
 
     /// A new one on the same port and data, after the old one has gone.
     pub fn restart(&mut self) {
-        let (process, address) = start(&self.binary, self.address, &self.data);
+        let (process, address) = start(&self.binary, self.address, &self.data, &[]);
         assert_eq!(address, self.address);
         self.process = process;
     }
@@ -104,12 +122,13 @@ impl Hub {
     }
 }
 
-fn start(binary: &Path, listen: SocketAddr, data: &Path) -> (Process, SocketAddr) {
+fn start(binary: &Path, listen: SocketAddr, data: &Path, options: &[String]) -> (Process, SocketAddr) {
     let mut command = Command::new(binary);
     let process = Process::start(
         command
             .args(["hub", "--listen", &listen.to_string(), "--data"])
-            .arg(data),
+            .arg(data)
+            .args(options),
     );
     let address = until("the hub's address", || {
         process

@@ -69,6 +69,8 @@ impl Browser {
         ];
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
+            // Servers of tests sign for themselves.
+            "acceptInsecureCerts": true,
             "goog:chromeOptions": { "binary": chromium, "args": flags },
             "goog:loggingPrefs": { "browser": "ALL" },
         }}});

@@ -82,23 +82,32 @@ impl Provider {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (own_issuer, own_manner, own_asked) = (issuer.clone(), Arc::clone(&manner), Arc::clone(&asked));
         tokio::spawn(async move {
-            let keys = Keys::new();
-            let mut codes = HashMap::new();
+            let known = Arc::new((Keys::new(), Mutex::new(HashMap::new())));
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                // Whoever doesn't believe the certificate is gone.
-                let Ok(mut stream) = acceptor.accept(stream).await else {
-                    continue;
-                };
-                let (head, body) = request(&mut stream).await;
-                own_asked
-                    .lock()
-                    .unwrap()
-                    .push(head.lines().next().unwrap().to_owned());
-                let manner = own_manner.lock().unwrap().clone();
-                let answer = answer(&own_issuer, &manner, &keys, &mut codes, &head, &body);
-                let _ = stream.write_all(answer.as_bytes()).await;
-                let _ = stream.shutdown().await;
+                let (acceptor, known) = (acceptor.clone(), Arc::clone(&known));
+                let (issuer, manner, asked) = (
+                    own_issuer.clone(),
+                    Arc::clone(&own_manner),
+                    Arc::clone(&own_asked),
+                );
+                // Browsers open connections that they may never use.
+                tokio::spawn(async move {
+                    // Whoever doesn't believe the certificate is gone.
+                    let Ok(mut stream) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let (head, body) = request(&mut stream).await;
+                    asked
+                        .lock()
+                        .unwrap()
+                        .push(head.lines().next().unwrap().to_owned());
+                    let manner = manner.lock().unwrap().clone();
+                    let (keys, codes) = &*known;
+                    let answer = answer(&issuer, &manner, keys, &mut codes.lock().unwrap(), &head, &body);
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                    let _ = stream.shutdown().await;
+                });
             }
         });
         Self {

@@ -124,7 +124,8 @@ pub(crate) fn listen(store: Store) {
                 .write_text(&words.unwrap_or_default());
             button.set_text_content(Some("Copied"));
         }
-        let link = near("a[href^='/']");
+        // What the hub serves by itself is no page of the console.
+        let link = near("a[href^='/']:not([href^='/api/'])");
         let Some(link) = link.filter(|link| plain && !link.has_attribute("target")) else {
             return;
         };
