@@ -24,6 +24,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod model_tests;
+
 /// How soon a `meta.json` that could not be written is tried again.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
 
