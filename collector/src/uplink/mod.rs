@@ -20,7 +20,7 @@ mod upload;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use config::{HubAddress, Timing, UplinkConfig, UplinkError};
 pub use connection::{Action, Connection, Input, Moment};

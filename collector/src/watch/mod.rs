@@ -7,6 +7,8 @@ mod control;
 mod delivery;
 mod exact;
 mod kernel;
+#[cfg(test)]
+mod ledger_tests;
 mod loss;
 mod outgoing;
 pub(crate) mod readers;

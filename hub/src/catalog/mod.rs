@@ -7,13 +7,15 @@
 pub(crate) mod audit;
 
 use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _, WriteTransaction,
+    Database, ReadableDatabase as _, ReadableTable as _, StorageError, TableDefinition, TableHandle as _,
+    TransactionError, WriteTransaction,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A kind of thing that the catalogue keeps, by a key that sorts as text.
 pub(crate) trait Entry: Serialize + DeserializeOwned {
@@ -21,7 +23,17 @@ pub(crate) trait Entry: Serialize + DeserializeOwned {
 }
 
 pub(crate) struct Catalog {
-    database: Arc<Database>,
+    place: Arc<Place>,
+}
+
+/// Where the database is. After an error of its file it refuses everything, also when the disk works again, so then it
+/// is opened anew.
+struct Place {
+    /// None if it is in memory alone.
+    file: Option<PathBuf>,
+    /// None if it could not be opened again yet.
+    database: RwLock<Option<Database>>,
+    has_failed: AtomicBool,
 }
 
 /// Why the catalogue can't be read or changed, as a sentence.
@@ -52,6 +64,39 @@ fn has_no_room(error: &redb::DatabaseError) -> bool {
     )
 }
 
+impl Place {
+    fn new(file: Option<PathBuf>, database: Database) -> Arc<Self> {
+        Arc::new(Self {
+            file,
+            database: RwLock::new(Some(database)),
+            has_failed: AtomicBool::new(false),
+        })
+    }
+
+    fn open_again(&self) -> Result<(), CatalogError> {
+        let Some(file) = self.file.as_ref().filter(|_| self.has_failed.load(Relaxed)) else {
+            return Ok(());
+        };
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have done it meanwhile.
+        if self.has_failed.load(Relaxed) {
+            // Its lock on the file has to go first.
+            *database = None;
+            *database = Some(Database::create(file).map_err(failed)?);
+            self.has_failed.store(false, Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Whether its file has failed it.
+fn refuses_everything(database: &Database) -> bool {
+    matches!(
+        database.begin_write(),
+        Err(TransactionError::Storage(StorageError::PreviousIo))
+    )
+}
+
 fn table<E: Entry>() -> TableDefinition<'static, &'static str, &'static [u8]> {
     TableDefinition::new(E::TABLE)
 }
@@ -71,7 +116,7 @@ impl Catalog {
                 let memory = redb::backends::InMemoryBackend::new();
                 let database = Database::builder().create_with_backend(memory).map_err(failed)?;
                 return Ok(Self {
-                    database: Arc::new(database),
+                    place: Place::new(None, database),
                 });
             }
             Err(error) => return Err(failed(error)),
@@ -80,11 +125,24 @@ impl Catalog {
         {
             use std::os::unix::fs::PermissionsExt as _;
             let only_ours = std::fs::Permissions::from_mode(0o600);
-            std::fs::set_permissions(data_dir.join(Self::FILE), only_ours).map_err(failed)?;
+            std::fs::set_permissions(&file, only_ours).map_err(failed)?;
         }
         Ok(Self {
-            database: Arc::new(database),
+            place: Place::new(Some(file), database),
         })
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&Database) -> Result<T, CatalogError>) -> Result<T, CatalogError> {
+        self.place.open_again()?;
+        let database = self.place.database.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = database.as_ref() else {
+            return Err(failed("it can't be opened"));
+        };
+        let result = act(database);
+        if result.is_err() && refuses_everything(database) {
+            self.place.has_failed.store(true, Relaxed);
+        }
+        result
     }
 
     /// Whether the one in a data folder, if there is one, is whole. Looks at a copy, since opening may repair.
@@ -111,18 +169,7 @@ impl Catalog {
     /// Writes all of it, as it is at one moment, to a new one in another folder.
     pub(crate) fn copy_to(&self, data_dir: &Path) -> Result<(), CatalogError> {
         let copy = Self::open(data_dir)?;
-        let from = self.database.begin_read().map_err(failed)?;
-        let to = copy.database.begin_write().map_err(failed)?;
-        for name in from.list_tables().map_err(failed)? {
-            let any: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(name.name());
-            let rows = from.open_table(any).map_err(failed)?;
-            let mut copied = to.open_table(any).map_err(failed)?;
-            for row in rows.iter().map_err(failed)? {
-                let (key, value) = row.map_err(failed)?;
-                copied.insert(key.value(), value.value()).map_err(failed)?;
-            }
-        }
-        to.commit().map_err(failed)
+        self.with(|database| copy.with(|target| copy_all(database, target)))
     }
 
     #[cfg_attr(
@@ -130,30 +177,28 @@ impl Catalog {
         allow(dead_code, reason = "what is kept in memory as well is listed once")
     )]
     pub(crate) fn get<E: Entry>(&self, key: &str) -> Result<Option<E>, CatalogError> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let table = match transaction.open_table(table::<E>()) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        let value = table.get(key).map_err(failed)?;
-        value.map(|value| decode(value.value())).transpose()
+        self.with(|database| {
+            let Some(table) = read::<E>(database)? else {
+                return Ok(None);
+            };
+            let value = table.get(key).map_err(failed)?;
+            value.map(|value| decode(value.value())).transpose()
+        })
     }
 
     /// All of a kind, in the order of their keys.
     pub(crate) fn list<E: Entry>(&self) -> Result<Vec<(String, E)>, CatalogError> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let table = match transaction.open_table(table::<E>()) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut all = Vec::new();
-        for row in table.iter().map_err(failed)? {
-            let (key, value) = row.map_err(failed)?;
-            all.push((key.value().to_owned(), decode(value.value())?));
-        }
-        Ok(all)
+        self.with(|database| {
+            let Some(table) = read::<E>(database)? else {
+                return Ok(Vec::new());
+            };
+            let mut all = Vec::new();
+            for row in table.iter().map_err(failed)? {
+                let (key, value) = row.map_err(failed)?;
+                all.push((key.value().to_owned(), decode(value.value())?));
+            }
+            Ok(all)
+        })
     }
 
     /// The last ones of a kind by their keys, before `before` if that is given; the last of all first.
@@ -162,22 +207,21 @@ impl Catalog {
         before: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, E)>, CatalogError> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let table = match transaction.open_table(table::<E>()) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
-        };
-        let range = match before {
-            Some(before) => table.range::<&str>(..before),
-            None => table.range::<&str>(..),
-        };
-        let mut last = Vec::new();
-        for row in range.map_err(failed)?.rev().take(limit) {
-            let (key, value) = row.map_err(failed)?;
-            last.push((key.value().to_owned(), decode(value.value())?));
-        }
-        Ok(last)
+        self.with(|database| {
+            let Some(table) = read::<E>(database)? else {
+                return Ok(Vec::new());
+            };
+            let range = match before {
+                Some(before) => table.range::<&str>(..before),
+                None => table.range::<&str>(..),
+            };
+            let mut last = Vec::new();
+            for row in range.map_err(failed)?.rev().take(limit) {
+                let (key, value) = row.map_err(failed)?;
+                last.push((key.value().to_owned(), decode(value.value())?));
+            }
+            Ok(last)
+        })
     }
 
     /// Those whose keys are at or after `from` and before `until`.
@@ -186,18 +230,17 @@ impl Catalog {
         from: &str,
         until: &str,
     ) -> Result<Vec<(String, E)>, CatalogError> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let table = match transaction.open_table(table::<E>()) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut all = Vec::new();
-        for row in table.range(from..until).map_err(failed)? {
-            let (key, value) = row.map_err(failed)?;
-            all.push((key.value().to_owned(), decode(value.value())?));
-        }
-        Ok(all)
+        self.with(|database| {
+            let Some(table) = read::<E>(database)? else {
+                return Ok(Vec::new());
+            };
+            let mut all = Vec::new();
+            for row in table.range(from..until).map_err(failed)? {
+                let (key, value) = row.map_err(failed)?;
+                all.push((key.value().to_owned(), decode(value.value())?));
+            }
+            Ok(all)
+        })
     }
 
     /// Makes a change whole or not at all. On a thread that may block, since the disk is waited for.
@@ -206,7 +249,7 @@ impl Catalog {
         make: impl FnOnce(&mut Change) -> Result<T, CatalogError> + Send + 'static,
     ) -> Result<T, CatalogError> {
         let catalog = Self {
-            database: Arc::clone(&self.database),
+            place: Arc::clone(&self.place),
         };
         tokio::task::spawn_blocking(move || catalog.change_now(make))
             .await
@@ -218,12 +261,14 @@ impl Catalog {
         &self,
         make: impl FnOnce(&mut Change) -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
-        let mut change = Change {
-            transaction: self.database.begin_write().map_err(failed)?,
-        };
-        let made = make(&mut change)?;
-        change.transaction.commit().map_err(failed)?;
-        Ok(made)
+        self.with(|database| {
+            let mut change = Change {
+                transaction: database.begin_write().map_err(failed)?,
+            };
+            let made = make(&mut change)?;
+            change.transaction.commit().map_err(failed)?;
+            Ok(made)
+        })
     }
 }
 
@@ -247,6 +292,33 @@ impl Change {
         let removed = table.remove(key).map_err(failed)?;
         Ok(removed.is_some())
     }
+}
+
+/// The table of a kind; none if there never was one of it.
+fn read<E: Entry>(
+    database: &Database,
+) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static [u8]>>, CatalogError> {
+    let transaction = database.begin_read().map_err(failed)?;
+    match transaction.open_table(table::<E>()) {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn copy_all(from: &Database, to: &Database) -> Result<(), CatalogError> {
+    let from = from.begin_read().map_err(failed)?;
+    let to = to.begin_write().map_err(failed)?;
+    for name in from.list_tables().map_err(failed)? {
+        let any: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(name.name());
+        let rows = from.open_table(any).map_err(failed)?;
+        let mut copied = to.open_table(any).map_err(failed)?;
+        for row in rows.iter().map_err(failed)? {
+            let (key, value) = row.map_err(failed)?;
+            copied.insert(key.value(), value.value()).map_err(failed)?;
+        }
+    }
+    to.commit().map_err(failed)
 }
 
 fn decode<E: Entry>(bytes: &[u8]) -> Result<E, CatalogError> {

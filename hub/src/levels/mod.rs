@@ -31,6 +31,7 @@ use heaptide_analysis::steps::StepBuilder;
 use heaptide_analysis::summary::Summary;
 use heaptide_protocol::Frame;
 use heaptide_protocol::control::SessionState;
+use std::collections::HashSet;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -56,14 +57,25 @@ pub(crate) fn keep(hub: &Arc<Hub>, runtime: &tokio::runtime::Handle) {
                 .warning(format!("session {}: can't look for levels: {error}", session.id));
         }
     }
+    // A disk that fails does so each time, and is told of once.
+    let mut failing = HashSet::new();
     while !*hub.closing.borrow() {
-        for session in hub.fleet.all() {
+        let sessions = hub.fleet.all();
+        failing.retain(|id| sessions.iter().any(|session| session.id == *id));
+        for session in sessions {
             // One part at a time, so that no session waits for another's past.
-            if let Err(error) = seal_next(hub, &session).and_then(|()| seal_newest(hub, &session)) {
-                hub.stats.levels_failed.add(1);
-                hub.config.log.about("session", session.id).warning(format!(
-                    "can't write levels: {error}; its frames are not touched by that"
-                ));
+            match seal_next(hub, &session).and_then(|()| seal_newest(hub, &session)) {
+                Ok(()) => {
+                    failing.remove(&session.id);
+                }
+                Err(error) => {
+                    hub.stats.levels_failed.add(1);
+                    if failing.insert(session.id) {
+                        hub.config.log.about("session", session.id).warning(format!(
+                            "can't write levels: {error}; its frames are not touched by that"
+                        ));
+                    }
+                }
             }
             if *hub.closing.borrow() {
                 return;

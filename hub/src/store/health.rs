@@ -19,6 +19,8 @@ pub(crate) struct Health {
 #[derive(Debug, Clone)]
 struct Stalled {
     why: String,
+    /// Frames were refused; if not, only what sessions are about. A full disk may have room for that.
+    of_frames: bool,
     backoff: Duration,
     retry_at: Instant,
 }
@@ -49,9 +51,20 @@ impl Health {
         self.lock().as_ref().map(|stalled| stalled.why.clone())
     }
 
+    /// Frames could not be stored.
     pub(crate) fn failed(&self, why: &str, now: Instant) {
+        self.stall(why, now, true);
+    }
+
+    /// What a session is about could not be stored.
+    pub(crate) fn save_failed(&self, why: &str, now: Instant) {
+        self.stall(why, now, false);
+    }
+
+    fn stall(&self, why: &str, now: Instant, of_frames: bool) {
         let mut stalled = self.lock();
         if let Some(before) = stalled.as_mut() {
+            before.of_frames |= of_frames;
             // A batch of sessions fails together; that is one attempt.
             if now >= before.retry_at {
                 before.backoff = (before.backoff * 2).min(LAST_BACKOFF);
@@ -61,6 +74,7 @@ impl Health {
         }
         *stalled = Some(Stalled {
             why: why.to_owned(),
+            of_frames,
             backoff: FIRST_BACKOFF,
             retry_at: now + FIRST_BACKOFF,
         });
@@ -72,8 +86,18 @@ impl Health {
             .send_replace(Some(format!("The hub can't store new data: {why}")));
     }
 
+    /// Frames were stored.
     pub(crate) fn succeeded(&self) {
-        if self.lock().take().is_some() {
+        self.resume(|_| true);
+    }
+
+    /// What a session is about was stored.
+    pub(crate) fn saved(&self) {
+        self.resume(|stalled| !stalled.of_frames);
+    }
+
+    fn resume(&self, is_over: impl FnOnce(&Stalled) -> bool) {
+        if self.lock().take_if(|stalled| is_over(stalled)).is_some() {
             self.log.info("frames are stored again");
             self.told.send_replace(None);
         }

@@ -16,13 +16,17 @@ use crate::stats::Stats;
 use bytes::Bytes;
 use heaptide_protocol::{Envelope, SessionId};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod model_tests;
 
 /// How soon a `meta.json` that could not be written is tried again.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
@@ -164,7 +168,7 @@ impl Writer {
                     self.open.remove(&session.id);
                     self.unsaved.remove(&session.id);
                     let folder = self.sessions_dir.join(session.id.to_string());
-                    let moved = std::fs::rename(folder, to).and_then(|()| sync_folder(&self.sessions_dir));
+                    let moved = fs::rename(folder, to).and_then(|()| sync_folder(&self.sessions_dir));
                     // Who asked may be gone with the hub.
                     let _ = done.send(moved);
                 }
@@ -196,13 +200,18 @@ impl Writer {
             }
         }
         for (session, frames, error) in failures {
-            self.open.remove(&session.id);
-            self.stats.commit_failures.add(1);
-            self.stats.frames_abandoned.add(frames as u64);
-            let why = explain(&error, &self.sessions_dir);
-            self.health.failed(&why, Instant::now());
-            session.fail(&why);
+            self.give_up(&session, frames, &error);
         }
+    }
+
+    /// What was written of these frames is worth nothing.
+    fn give_up(&mut self, session: &Session, frames: usize, error: &io::Error) {
+        self.open.remove(&session.id);
+        self.stats.commit_failures.add(1);
+        self.stats.frames_abandoned.add(frames as u64);
+        let why = explain(error, &self.sessions_dir);
+        self.health.failed(&why, Instant::now());
+        session.fail(&why);
     }
 
     /// Writes a batch behind the durable end, leaving out what does not follow on.
@@ -302,12 +311,13 @@ impl Writer {
         }
         let result = session.meta().save(&folder).map_err(|error| {
             let why = explain(&error, &self.sessions_dir);
-            self.health.failed(&why, Instant::now());
+            self.health.save_failed(&why, Instant::now());
             why
         });
         match (&result, &done) {
             (Ok(()), _) => {
                 self.unsaved.remove(&session.id);
+                self.health.saved();
             }
             // Who waits for the answer deals with it.
             (Err(_), Some(_)) => {}
@@ -346,8 +356,14 @@ fn reopen(folder: &Path, segment: &Segment) -> io::Result<OpenFile> {
 }
 
 fn create(folder: &Path, base_seq: u64) -> io::Result<OpenFile> {
-    // Only a failed attempt can have left a file of this name: no durable frame has this number.
-    let mut file = File::create(folder.join(segment_name(base_seq)))?;
+    let path = folder.join(segment_name(base_seq));
+    // Only a failed attempt can have left a file of this name: no durable frame has this number. Its name may be what
+    // could not be made durable, so it is made anew as well.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::create(path)?;
     file.write_all(&SEGMENT_HEAD)?;
     file.sync_all()?;
     sync_folder(folder)?;

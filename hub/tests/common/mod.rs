@@ -8,6 +8,10 @@
 
 pub mod authority;
 pub mod bearer;
+#[cfg(target_os = "linux")]
+pub mod disk;
+#[cfg(target_os = "linux")]
+pub mod process;
 pub mod story;
 pub mod ticks;
 
@@ -138,13 +142,17 @@ impl Running {
     }
 
     pub async fn counter(&self, name: &str) -> u64 {
-        let answer = self.get("/api/v1/stats").await;
-        let body = answer.split_once("\r\n\r\n").unwrap().1;
-        let body: serde_json::Value = serde_json::from_str(body).unwrap();
-        body["counters"][name]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no counter {name} in {body}"))
+        counter(self.address, name).await
     }
+}
+
+pub async fn counter(address: SocketAddr, name: &str) -> u64 {
+    let answer = get(address, "/api/v1/stats", "").await;
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    body["counters"][name]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no counter {name} in {body}"))
 }
 
 /// One HTTP request on its own connection; the whole answer as text.

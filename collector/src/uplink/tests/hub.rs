@@ -14,14 +14,14 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// A hub in a process of its own.
-pub(super) struct HubProcess {
+pub(crate) struct HubProcess {
     dir: PathBuf,
     child: Child,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl HubProcess {
-    pub(super) async fn start(dir: &Path) -> Self {
+    pub(crate) async fn start(dir: &Path) -> Self {
         let _ = std::fs::remove_file(dir.join("ready"));
         let child = spawn_part("hub::hub_part", dir);
         let address = soon("the hub's start", async {
@@ -42,16 +42,32 @@ impl HubProcess {
         }
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    pub(super) async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         *self = Self::start(&self.dir.clone()).await;
     }
 
-    pub(super) fn config(&self) -> UplinkConfig {
+    /// As a machine does that is out of memory, or asleep.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn stand_still(&self, still: bool) {
+        use rustix::process::{Pid, Signal, kill_process};
+        let signal = if still { Signal::STOP } else { Signal::CONT };
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn rss_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let digits = line.unwrap().trim().trim_end_matches(" kB");
+        digits.parse::<u64>().unwrap() << 10
+    }
+
+    pub(crate) fn config(&self) -> UplinkConfig {
         let mut config = UplinkConfig::new(&format!("ws://{}", self.address), None).unwrap();
         config.timing.retry_first = Duration::from_millis(10);
         config.timing.retry_max = Duration::from_millis(300);
@@ -81,12 +97,12 @@ async fn hub_part() {
 }
 
 /// What a browser would see.
-pub(super) struct Console {
+pub(crate) struct Console {
     socket: WebSocketStream<TcpStream>,
 }
 
 impl Console {
-    pub(super) async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         let mut request = format!("ws://{address}/ws/console")
             .into_client_request()
@@ -105,7 +121,7 @@ impl Console {
         console
     }
 
-    pub(super) async fn send<T: serde::Serialize>(
+    pub(crate) async fn send<T: serde::Serialize>(
         &mut self,
         kind: FrameKind,
         session: SessionId,
@@ -115,7 +131,7 @@ impl Console {
         self.socket.send(Message::Binary(frame.into())).await.unwrap();
     }
 
-    pub(super) async fn next(&mut self) -> Vec<u8> {
+    pub(crate) async fn next(&mut self) -> Vec<u8> {
         soon("a frame for the console", async {
             loop {
                 match self.socket.next().await {
@@ -129,7 +145,7 @@ impl Console {
     }
 
     /// All durable frames of a session.
-    pub(super) async fn stored(address: SocketAddr, session: SessionId) -> Vec<(u64, Vec<u8>)> {
+    pub(crate) async fn stored(address: SocketAddr, session: SessionId) -> Vec<(u64, Vec<u8>)> {
         let mut console = Self::connect(address).await;
         console
             .send(FrameKind::Subscribe, session, &Subscribe { after_seq: 0 })
@@ -147,7 +163,7 @@ impl Console {
     }
 
     /// Waits until the hub lists the session so.
-    pub(super) async fn until(
+    pub(crate) async fn until(
         &mut self,
         session: SessionId,
         wanted: impl Fn(&SessionSummary) -> bool,

@@ -1,6 +1,6 @@
 //! Tests with real files, real processes, real sockets and the real hub.
 
-mod hub;
+pub(crate) mod hub;
 mod machine;
 mod resume;
 mod scripted;
@@ -21,10 +21,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// Longer than any of these waits takes on a busy machine; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const MANY_BYTES: u64 = 1 << 30;
 
-fn session(number: u8) -> SessionId {
+pub(crate) fn session(number: u8) -> SessionId {
     SessionId([number; 16])
 }
 
@@ -63,7 +63,7 @@ fn open() -> Open {
     }
 }
 
-fn head(number: u8) -> SpoolHead {
+pub(crate) fn head(number: u8) -> SpoolHead {
     SpoolHead {
         session: session(number),
         open: open(),
@@ -103,7 +103,7 @@ fn seq_of(frame: &[u8]) -> u64 {
 }
 
 /// Fails instead of hanging.
-async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
         Err(_) => panic!("{what}: nothing after {PATIENCE:?}"),
