@@ -18,6 +18,8 @@ use std::sync::mpsc::channel;
 
 /// What the child is to do, as letters: `serves`, `signals`, `writes`, `starts`.
 const CALLS: &str = "HEAPTIDE_TEST_CALLS";
+/// The test below, which is also what its children run.
+const TEST: &str = "calls_that_no_watch_needs_are_refused_and_those_of_a_watch_are_not";
 /// A port on which something listens.
 const PORT: &str = "HEAPTIDE_TEST_PORT";
 
@@ -65,7 +67,7 @@ fn confined(calls: &str) -> BTreeMap<String, String> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .args(["--exact", TEST, "--nocapture"])
         .env(CALLS, calls)
         .env(PORT, port.to_string())
         .output()
@@ -78,10 +80,8 @@ fn confined(calls: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-#[test]
-#[ignore = "run by the other tests, each time in a process of its own"]
-fn child() {
-    let Ok(wanted) = std::env::var(CALLS) else { return };
+/// Says what became of each call, and does what a watch goes on to do.
+fn child(wanted: &str) {
     let calls = Calls {
         serves: wanted.contains("serves"),
         signals: wanted.contains("signals"),
@@ -133,6 +133,9 @@ fn child() {
 
 #[test]
 fn calls_that_no_watch_needs_are_refused_and_those_of_a_watch_are_not() {
+    if let Ok(wanted) = std::env::var(CALLS) {
+        return child(&wanted);
+    }
     for calls in [
         "",
         "serves",

@@ -1,6 +1,6 @@
 //! What was counted is what was allocated: in all, by site, by type.
 
-use heaptide_collector::linux::bpf::{ExactOptions, ExactReadout, ExactRowRead, ExactSession};
+use heaptide_collector::linux::bpf::{ExactOptions, ExactReadout, ExactRowRead, ExactSession, ProbeSource};
 
 use crate::{
     Built, built,

@@ -76,7 +76,7 @@ impl Helper {
         })
     }
 
-    /// Whether a helper could do more than this process has to.
+    /// Whether this process has the right that a helper is for.
     #[must_use]
     pub fn is_of_use() -> bool {
         rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
@@ -153,13 +153,13 @@ pub fn serve(pid: u32, start_ticks: u64) -> io::Result<()> {
         }
         answer(
             &socket,
-            sys::open_uprobe(kind, &path, u64::from_le_bytes(request), pid),
+            &sys::open_uprobe(kind, &path, u64::from_le_bytes(request), pid),
         )?;
     }
 }
 
-fn answer(socket: &io::Stdin, opened: io::Result<OwnedFd>) -> io::Result<()> {
-    let errno = match &opened {
+fn answer(socket: &io::Stdin, opened: &io::Result<OwnedFd>) -> io::Result<()> {
+    let errno = match opened {
         Ok(_) => 0,
         Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
     };
