@@ -65,6 +65,9 @@ pub(crate) enum Command {
     /// Put MemProfileRate back when the collector that wrote it is gone
     #[command(name = "restore-guard", hide = true)]
     RestoreGuard(GuardOptions),
+    /// Open the uprobes of a collector that has no right to
+    #[command(name = "attach-helper", hide = true)]
+    AttachHelper(HelperOptions),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -406,7 +409,12 @@ pub(crate) struct GuardOptions {
     pub(crate) pid: u32,
     pub(crate) start_ticks: u64,
     pub(crate) address: u64,
-    pub(crate) original: u64,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct HelperOptions {
+    pub(crate) pid: u32,
+    pub(crate) start_ticks: u64,
 }
 
 impl AccessOptions {

@@ -4,6 +4,7 @@ use crate::args::{HubCommand, HubOptions, LogFormat, LogLevel};
 use crate::settings::{Told, check};
 use crate::{assets, hub_data, log, sentences, token};
 use anyhow::Context as _;
+use heaptide_collector::linux::confine::{self, Confinement};
 use heaptide_hub::{Asset, Assets, Hub, HubConfig};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -68,12 +69,14 @@ pub(crate) struct OwnHub {
 }
 
 impl OwnHub {
-    pub(crate) fn start(listen: SocketAddr, data: Option<PathBuf>) -> anyhow::Result<Self> {
-        let mut config = HubConfig::new(listen, data_dir(data)?);
+    /// Its threads have no rights: those of the process are for watching.
+    pub(crate) fn start(listen: SocketAddr, data: PathBuf, confinement: Confinement) -> anyhow::Result<Self> {
+        let mut config = HubConfig::new(listen, data);
         config.assets = console();
         config.log = log::of(LogFormat::Text, LogLevel::Warning);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            .on_thread_start(move || give_up_rights(confinement))
             .enable_all()
             .build()?;
         let hub = runtime
@@ -85,6 +88,7 @@ impl OwnHub {
         let thread = std::thread::Builder::new()
             .name("hub".to_owned())
             .spawn(move || {
+                give_up_rights(confinement);
                 runtime.block_on(hub.run(async {
                     let _ = stopped.await;
                 }));
@@ -95,6 +99,13 @@ impl OwnHub {
             stop: Some(stop),
             thread: Some(thread),
         })
+    }
+}
+
+/// Of a thread of the hub's. The watch looks whether it has worked before it begins.
+fn give_up_rights(confinement: Confinement) {
+    if let Err(error) = confine::keep(confinement.of_hub()) {
+        sentences::warning(&format!("can't give up rights that a hub doesn't need: {error}"));
     }
 }
 

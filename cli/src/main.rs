@@ -21,6 +21,7 @@ mod token;
 mod watch;
 
 use clap::Parser as _;
+use heaptide_collector::linux::{bpf, rate};
 use std::process::ExitCode;
 
 /// Something was wrong with the request or the surroundings; a sentence says what.
@@ -47,17 +48,19 @@ fn main() -> ExitCode {
         args::Command::Export(options) => recording::export(&options),
         args::Command::Diff(options) => recording::diff(&options),
         args::Command::Doctor(options) => doctor::run(&options),
-        args::Command::RestoreGuard(options) => heaptide_collector::linux::rate::guard(
-            options.pid,
-            options.start_ticks,
-            options.address,
-            options.original,
-        )
-        .map(|()| ExitCode::SUCCESS)
-        .map_err(anyhow::Error::from),
+        args::Command::RestoreGuard(options) => {
+            ended(rate::guard(options.pid, options.start_ticks, options.address))
+        }
+        args::Command::AttachHelper(options) => ended(bpf::serve(options.pid, options.start_ticks)),
     };
     result.unwrap_or_else(|error| {
         sentences::error(&error);
         ExitCode::from(FAILURE)
     })
+}
+
+/// Of a process that works for another `heaptide`.
+fn ended(result: std::io::Result<()>) -> anyhow::Result<ExitCode> {
+    result?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 use crate::args::RecordOptions;
 use crate::sentences;
 use crate::watch::{config, exit_code, follow, tell};
+use heaptide_collector::linux::confine::Confinement;
 use heaptide_collector::watch::{Destination, Outcome, TargetChoice, WatchEvent};
 use heaptide_protocol::section::EndReason;
 use heaptide_recording::bytes_text;
@@ -23,7 +24,9 @@ pub(crate) fn run(options: &RecordOptions) -> anyhow::Result<ExitCode> {
         replace: options.force,
         max_bytes: options.max_bytes,
     };
-    let config = config(&options.policy, &options.labels, target, destination)?;
+    // The file is open before anything is given up.
+    let confinement = Confinement::default();
+    let config = config(&options.policy, &options.labels, target, destination, confinement)?;
     let mut began = Instant::now();
     let mut pid = 0;
     // A program that we started owns the terminal: a line that moves would run into its own.

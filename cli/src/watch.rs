@@ -1,8 +1,9 @@
 //! `heaptide run` and `heaptide attach`, and what `heaptide record` has in common with them.
 
 use crate::args::{AttachOptions, LabelOptions, PolicyOptions, RunOptions, WatchOptions};
-use crate::hub::{OwnHub, state_dir};
+use crate::hub::{OwnHub, data_dir, state_dir};
 use crate::{assets, sentences};
+use heaptide_collector::linux::confine::{Confinement, needs_override};
 use heaptide_collector::uplink::TlsTrust;
 use heaptide_collector::watch::{
     Destination, Outcome, StopRequest, TargetChoice, WatchConfig, WatchEvent, watch,
@@ -11,6 +12,7 @@ use heaptide_policy::{ExactRequest, Labels, Policy, Sources, Tiers};
 use heaptide_protocol::exact::ExactEnd;
 use heaptide_protocol::section::EndReason;
 use heaptide_protocol::session::CapabilityState;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,10 +45,15 @@ pub(crate) fn attach(options: &AttachOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn start(options: &WatchOptions, target: TargetChoice, is_ours: bool) -> anyhow::Result<Outcome> {
-    let own_hub = match &options.hub {
+    let spool_root = options.spool.clone().map_or_else(|| state_dir("spool"), Ok)?;
+    let data = match &options.hub {
         Some(_) => None,
-        None => Some(OwnHub::start(options.listen, options.data.clone())?),
+        None => Some(data_dir(options.data.clone())?),
     };
+    let confinement = confinement(&spool_root, data.as_deref())?;
+    let own_hub = data
+        .map(|data| OwnHub::start(options.listen, data, confinement))
+        .transpose()?;
     let hub_url = match (&options.hub, &own_hub) {
         (Some(url), _) => url.clone(),
         (None, Some(hub)) => format!("ws://{}", hub.address),
@@ -63,9 +70,9 @@ fn start(options: &WatchOptions, target: TargetChoice, is_ours: bool) -> anyhow:
             Some(_) => TlsTrust::default(),
             None => options.access.trust(),
         },
-        spool_root: options.spool.clone().map_or_else(|| state_dir("spool"), Ok)?,
+        spool_root,
     };
-    let config = config(&options.policy, &options.labels, target, destination)?;
+    let config = config(&options.policy, &options.labels, target, destination, confinement)?;
     let console = hub_url.replacen("ws", "http", 1);
     let quiet = options.quiet;
     let outcome = follow(config, is_ours, None, &mut |event| {
@@ -81,11 +88,30 @@ fn start(options: &WatchOptions, target: TargetChoice, is_ours: bool) -> anyhow:
     Ok(outcome)
 }
 
+/// What has to be kept for the folders that are written to and for a hub in this process.
+pub(crate) fn confinement(spool_root: &Path, data: Option<&Path>) -> anyhow::Result<Confinement> {
+    let mut confinement = Confinement {
+        serves_hub: data.is_some(),
+        ..Confinement::default()
+    };
+    for folder in [Some(spool_root), data].into_iter().flatten() {
+        if needs_override(folder)? {
+            confinement.writes_to_others_folders = true;
+            sentences::warning(&format!(
+                "{} is in another user's folder: cap_dac_override is kept to write there",
+                folder.display()
+            ));
+        }
+    }
+    Ok(confinement)
+}
+
 pub(crate) fn config(
     options: &PolicyOptions,
     labels: &LabelOptions,
     target: TargetChoice,
     destination: Destination,
+    confinement: Confinement,
 ) -> anyhow::Result<WatchConfig> {
     let policy = policy(options);
     policy.validate()?;
@@ -106,7 +132,8 @@ pub(crate) fn config(
         allow_rate_write: options.allow_rate_write,
         allow_leak_check: options.allow_leak_check,
         bpf_object,
-        guard_executable: std::env::current_exe()?,
+        own_executable: std::env::current_exe()?,
+        confinement: Some(confinement),
     })
 }
 

@@ -5,6 +5,7 @@
 use heaptide_e2e::machine;
 use heaptide_e2e::process::{finish, finish_command};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -116,6 +117,66 @@ fn systemd_takes_the_units() {
             let finished = finish_command(&mut command);
             assert_eq!(finished.code, expected, "{name}: {}", finished.err);
             assert_eq!(finished.err.is_empty(), expected == 0, "{name}: {}", finished.err);
+        }
+    }
+}
+
+/// Calls behind the names of a filter, `@group` among them; `None` without systemd.
+fn calls(names: &str) -> Option<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for name in names.split(' ') {
+        if !name.starts_with('@') {
+            found.insert(name.to_owned());
+            continue;
+        }
+        let mut command = Command::new("systemd-analyze");
+        command.args(["syscall-filter", name]);
+        if command
+            .output()
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        {
+            return None;
+        }
+        let finished = finish_command(&mut command);
+        assert_eq!(finished.code, 0, "{name}: {}", finished.err);
+        for line in finished.out.lines().skip(1).map(str::trim) {
+            if !line.is_empty() && !line.starts_with('#') {
+                found.extend(calls(line)?);
+            }
+        }
+    }
+    Some(found)
+}
+
+#[test]
+fn the_collectors_filter_has_what_it_calls_and_not_what_nobody_needs() {
+    let unit = std::fs::read_to_string(deploy("systemd/heaptide-collector.service")).unwrap();
+    let filters: Vec<&str> = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("SystemCallFilter="))
+        .collect();
+    let [allowed, refused] = filters[..] else {
+        panic!("{filters:?}")
+    };
+    let refused = refused.strip_prefix('~').unwrap();
+    let (Some(mut allowed), Some(refused)) = (calls(allowed), calls(refused)) else {
+        return machine::skip("deploy", "no systemd-analyze: `cargo xtask setup` installs it");
+    };
+    allowed.retain(|call| !refused.contains(call));
+    for (is_allowed, names) in [
+        (
+            true,
+            "bpf perf_event_open seccomp prctl capset process_vm_readv process_vm_writev pidfd_open ioctl execve \
+             clone clone3 socketpair sendmsg recvmsg connect mmap fdatasync renameat kill waitid",
+        ),
+        (
+            false,
+            "ptrace mount umount2 unshare setns init_module kexec_load reboot swapon setuid setgroups keyctl \
+             userfaultfd io_uring_setup open_by_handle_at pivot_root chroot",
+        ),
+    ] {
+        for name in names.split(' ') {
+            assert_eq!(allowed.contains(name), is_allowed, "{name}");
         }
     }
 }

@@ -88,6 +88,7 @@ fn a_program_that_can_be_watched_is_told_with_its_facts() {
             &format!("Process {pid}"),
             "What can be seen",
             "tracepoints",
+            "a watch keeps cap_bpf, cap_perfmon, cap_sys_ptrace",
         ] {
             assert!(text.out.contains(part), "no {part:?} in {}", text.out);
         }

@@ -6,8 +6,12 @@
 mod plan;
 
 use crate::args::CollectOptions;
+use crate::hub::state_dir;
 use crate::sentences;
+use crate::watch::confinement;
 use anyhow::Context as _;
+use heaptide_collector::linux::bpf;
+use heaptide_collector::linux::confine::{self, Calls};
 use plan::{Plan, Seen};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,10 +27,32 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(options: &CollectOptions) -> anyhow::Result<ExitCode> {
+    give_up_rights(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(collect(options))
+}
+
+/// What no watch needs. Each gives up more of it when it has begun.
+fn give_up_rights(options: &CollectOptions) -> anyhow::Result<()> {
+    if bpf::tracefs_path().is_none() {
+        // Nobody can mount it later. A watch tells what it can't see without.
+        let _ = bpf::mount_tracefs();
+    }
+    let spool_root = options.spool.clone().map_or_else(|| state_dir("spool"), Ok)?;
+    let confinement = confinement(&spool_root, None)?;
+    confine::keep_with_children(confinement.of_collector())?;
+    let calls = Calls {
+        starts: true,
+        signals: true,
+        writes: options.policy.allow_rate_write || options.policy.allow_leak_check,
+        serves: false,
+    };
+    if let Err(error) = calls.refuse_others() {
+        sentences::warning(&format!("can't refuse system calls that no watch needs: {error}"));
+    }
+    Ok(())
 }
 
 async fn collect(options: &CollectOptions) -> anyhow::Result<ExitCode> {

@@ -45,7 +45,10 @@ pub(super) fn look() -> Host {
     });
     let user = rustix::process::geteuid().as_raw();
     let value = if missing.is_empty() {
-        format!("all that are needed, as user {user}")
+        format!(
+            "all that are needed, as user {user}; a watch keeps {}",
+            names_of_kept()
+        )
     } else {
         format!(
             "{} of {} missing, as user {user}",
@@ -124,6 +127,13 @@ pub(super) fn look() -> Host {
         uprobes: programs.clone().or(uprobes),
         tracepoints: programs.or(tracefs),
     }
+}
+
+/// What a watch keeps of them.
+fn names_of_kept() -> String {
+    let kept = Capability::ALL.into_iter().filter(|one| one.is_kept());
+    let names: Vec<&str> = kept.map(Capability::name).collect();
+    names.join(", ")
 }
 
 pub(super) fn yes_no(is: bool) -> String {

@@ -12,9 +12,7 @@
 
 use super::process::Process;
 use heaptide_policy::RejectReason;
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 #[derive(Debug)]
 pub struct LeakCheck {
@@ -101,11 +99,7 @@ fn read_byte(process: &Process, address: u64) -> io::Result<u8> {
 }
 
 fn write_byte(process: &Process, address: u64, value: u8) -> io::Result<()> {
-    let memory = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(format!("/proc/{}/mem", process.pid()))?;
-    memory.write_all_at(&[value], address)
+    process.write_memory(address, &[value])
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod bpf;
 mod cgroup;
+pub mod confine;
 mod gauges;
 mod go;
 pub mod leak_check;

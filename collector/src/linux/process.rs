@@ -19,6 +19,8 @@ pub struct Process {
     memory: fs::File,
     /// Kept open, because it is read four times a second.
     statm: fs::File,
+    /// Kept open, because that takes a right which is given up later if the process is another user's.
+    pagemap: io::Result<fs::File>,
 }
 
 /// Fields of `/proc/PID/stat` (proc_pid_stat(5)), those after the command in parentheses.
@@ -67,7 +69,28 @@ impl Process {
             pidfd,
             memory,
             statm,
+            pagemap: fs::File::open(format!("/proc/{pid}/pagemap")),
         })
+    }
+
+    /// The same process, for another thread.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            pid: self.pid,
+            start_ticks: self.start_ticks,
+            pidfd: self.pidfd.try_clone()?,
+            memory: self.memory.try_clone()?,
+            statm: self.statm.try_clone()?,
+            pagemap: self.pagemap(),
+        })
+    }
+
+    /// `/proc/PID/pagemap`.
+    pub(crate) fn pagemap(&self) -> io::Result<fs::File> {
+        match &self.pagemap {
+            Ok(file) => file.try_clone(),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -134,6 +157,11 @@ impl Process {
     /// Fills `bytes` from its memory. Reading stops nothing.
     pub(crate) fn read_memory(&self, address: u64, bytes: &mut [u8]) -> io::Result<()> {
         self.memory.read_exact_at(bytes, address)
+    }
+
+    /// Writes to its memory. Nothing is stopped for it.
+    pub(crate) fn write_memory(&self, address: u64, bytes: &[u8]) -> io::Result<()> {
+        sys::write_part(self.pid, address, bytes)
     }
 
     pub fn mapped_parts(&self) -> io::Result<Vec<MappedPart>> {

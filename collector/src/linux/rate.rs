@@ -4,18 +4,23 @@
 //! [`RateControl::restore`], and after a crash of the collector, `kill -9` included, by a guard: a small
 //! process of its own that holds the other end of a pipe and puts the first value back when the pipe
 //! closes. Neither touches a value that somebody else has written in the meantime.
+//!
+//! A collector that may write starts the guard before it gives up the right to start anything. Each line to it is
+//! `ORIGINAL RATE` before a write, or `forget` when there is nothing to put back any more.
 
+use super::confine::{self, Calls};
 use super::process::Process;
 use crate::CollectorError;
-use std::fs::OpenOptions;
+use rustix::thread::CapabilitySet;
 use std::io::{self, BufRead as _, Write as _};
-use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// Name of the hidden subcommand that runs [`guard`].
 pub const GUARD_COMMAND: &str = "restore-guard";
+/// There is nothing to put back any more.
+const FORGET: &str = "forget";
 
 #[derive(Debug)]
 pub struct RateControl {
@@ -55,10 +60,18 @@ impl RateControl {
     /// The program has set its own value since we wrote: that is what it gets back.
     pub fn own_value_is(&mut self, bytes: u64) {
         if self.original_bytes.is_some_and(|original| original != bytes) {
-            // The guard holds the older value: it ends, and the next write starts another.
-            self.dismiss_guard();
+            // The guard holds the older value. One that has ended puts nothing back either.
+            let _ = self.tell_guard(FORGET);
         }
         self.original_bytes = Some(bytes);
+    }
+
+    /// Starts the guard, as long as this process may start another.
+    pub fn arm(&mut self, process: &Process) -> io::Result<()> {
+        if self.guard.is_none() {
+            self.guard = Some(self.start_guard(process)?);
+        }
+        Ok(())
     }
 
     /// Writes a rate. The guard knows of it before it happens.
@@ -71,15 +84,10 @@ impl RateControl {
         };
         let before = self.read(process).map_err(|source| failed("read", source))?;
         let original = *self.original_bytes.get_or_insert(before);
-        if self.guard.is_none() {
-            self.guard = Some(
-                self.start_guard(process, original)
-                    .map_err(|source| failed("guard", source))?,
-            );
-        }
-        self.tell_guard(&format!("{rate_bytes}"))
+        self.arm(process)
+            .and_then(|()| self.tell_guard(&format!("{original} {rate_bytes}")))
             .map_err(|source| failed("guard", source))?;
-        write_word(process.pid(), self.address, rate_bytes).map_err(|source| failed("write", source))?;
+        write_word(process, self.address, rate_bytes).map_err(|source| failed("write", source))?;
         self.written_bytes = Some(rate_bytes);
         Ok(())
     }
@@ -89,22 +97,22 @@ impl RateControl {
         if let (Some(original), Some(written)) = (self.original_bytes, self.written_bytes) {
             // A process that has ended needs nothing.
             if self.read(process).is_ok_and(|now| now == written) && process.stat().is_ok() {
-                write_word(process.pid(), self.address, original)
+                write_word(process, self.address, original)
                     .map_err(|source| CollectorError::io("can't restore MemProfileRate", source))?;
             }
             self.written_bytes = None;
+            // One that has ended puts nothing back either.
+            let _ = self.tell_guard(FORGET);
         }
-        self.dismiss_guard();
         Ok(())
     }
 
-    fn start_guard(&self, process: &Process, original: u64) -> io::Result<Child> {
+    fn start_guard(&self, process: &Process) -> io::Result<Child> {
         Command::new(&self.guard_executable)
             .arg(GUARD_COMMAND)
             .arg(process.pid().to_string())
             .arg(process.start_ticks().to_string())
             .arg(self.address.to_string())
-            .arg(original.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -117,11 +125,12 @@ impl RateControl {
         let stdin = self.guard.as_mut().and_then(|guard| guard.stdin.as_mut());
         stdin.map_or(Ok(()), |stdin| stdin.write_all(format!("{line}\n").as_bytes()))
     }
+}
 
-    fn dismiss_guard(&mut self) {
-        if self.tell_guard("done").is_ok()
-            && let Some(mut guard) = self.guard.take()
-        {
+impl Drop for RateControl {
+    fn drop(&mut self) {
+        if let Some(mut guard) = self.guard.take() {
+            // It reads the end of the pipe, puts back what has not been put back, and ends.
             drop(guard.stdin.take());
             let _ = guard.wait();
         }
@@ -129,29 +138,87 @@ impl RateControl {
 }
 
 /// The guard's own life: reads what was written, waits for the end of the pipe, puts the first value back.
-pub fn guard(pid: u32, start_ticks: u64, address: u64, original: u64) -> io::Result<()> {
-    let mut announced = Vec::new();
-    for line in io::stdin().lock().lines() {
-        match line {
-            Ok(line) if line == "done" => return Ok(()),
-            Ok(line) => announced.extend(line.parse::<u64>()),
-            Err(_) => break,
-        }
-    }
+pub fn guard(pid: u32, start_ticks: u64, address: u64) -> io::Result<()> {
     let Ok(process) = Process::open(pid) else {
         return Ok(());
     };
-    if process.start_ticks() == start_ticks && announced.contains(&process.read_word(address)?) {
-        write_word(pid, address, original)?;
+    if process.start_ticks() != start_ticks {
+        return Ok(());
+    }
+    confine::keep(CapabilitySet::SYS_PTRACE)?;
+    let calls = Calls {
+        writes: true,
+        ..Calls::default()
+    };
+    // A kernel that has no filters needs the guard all the same.
+    let _ = calls.refuse_others();
+    let mut books = Books::default();
+    for line in io::stdin().lock().lines() {
+        match line {
+            Ok(line) => books.note(&line),
+            Err(_) => break,
+        }
+    }
+    // A process that has ended needs nothing.
+    if process.stat().is_ok()
+        && let Some(original) = books.to_restore(process.read_word(address)?)
+    {
+        write_word(&process, address, original)?;
     }
     Ok(())
 }
 
-/// One aligned word, copied by the kernel in one move (`access_remote_vm`); Go reads it without a lock.
-fn write_word(pid: u32, address: u64, value: u64) -> io::Result<()> {
-    let memory = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(format!("/proc/{pid}/mem"))?;
-    memory.write_all_at(&value.to_le_bytes(), address)
+/// What the guard was told.
+#[derive(Debug, Default)]
+struct Books {
+    original: u64,
+    announced: Vec<u64>,
+}
+
+impl Books {
+    fn note(&mut self, line: &str) {
+        if line == FORGET {
+            self.announced.clear();
+        }
+        let numbers = line
+            .split_once(' ')
+            .and_then(|(original, rate)| Some((original.parse().ok()?, rate.parse().ok()?)));
+        if let Some((original, rate)) = numbers {
+            self.original = original;
+            self.announced.push(rate);
+        }
+    }
+
+    /// What to write where this stands now, if it is ours.
+    fn to_restore(&self, now: u64) -> Option<u64> {
+        self.announced.contains(&now).then_some(self.original)
+    }
+}
+
+/// One aligned word; Go reads it without a lock.
+fn write_word(process: &Process, address: u64, value: u64) -> io::Result<()> {
+    process.write_memory(address, &value.to_le_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guard_puts_back_what_stands_there_from_us_and_nothing_else() {
+        let table: [(&[&str], u64, Option<u64>); 7] = [
+            (&[], 0, None),
+            (&["524288 1024"], 1024, Some(524_288)),
+            (&["524288 1024"], 2048, None),
+            (&["524288 1024", "524288 2048"], 1024, Some(524_288)),
+            (&["524288 1024", FORGET], 1024, None),
+            (&["524288 1024", FORGET, "4096 1024"], 1024, Some(4096)),
+            (&["nonsense", "1", " "], 1, None),
+        ];
+        for (lines, now, expected) in table {
+            let mut books = Books::default();
+            lines.iter().for_each(|line| books.note(line));
+            assert_eq!(books.to_restore(now), expected, "{lines:?} {now}");
+        }
+    }
 }

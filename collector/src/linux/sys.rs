@@ -1,9 +1,9 @@
 //! The few calls that need `unsafe`: a child that stops at its first instruction, the exit of a process that
-//! isn't ours, many parts of its memory at once, and a file seen as memory.
+//! isn't ours, many parts of its memory at once, a word written to it, and a file seen as memory.
 
 #![expect(
     unsafe_code,
-    reason = "ptrace(2), ioctl(2), process_vm_readv(2) and mmap(2) have no safe form"
+    reason = "ptrace(2), ioctl(2), process_vm_readv(2), process_vm_writev(2) and mmap(2) have no safe form"
 )]
 
 use std::fs::File;
@@ -119,6 +119,30 @@ pub(crate) fn read_parts(pid: u32, parts: &[(u64, usize)], into: &mut [u8]) -> i
         )
     };
     usize::try_from(got).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes to another process's memory, all or an error. The kernel copies an aligned word in one move.
+///
+/// By process_vm_writev(2), which asks for `CAP_SYS_PTRACE` at most; `/proc/PID/mem` also asks for the right to
+/// write a file of that user.
+pub(crate) fn write_part(pid: u32, address: u64, bytes: &[u8]) -> io::Result<()> {
+    let local = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(address as usize),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: the kernel reads `iov_len` bytes of `bytes`, which is that long and borrowed for this call, and writes
+    // none of them; the remote address is of the other process, and checked by the kernel.
+    let put =
+        unsafe { libc::process_vm_writev(pid as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0) };
+    match usize::try_from(put) {
+        Ok(put) if put == bytes.len() => Ok(()),
+        Ok(_) => Err(io::ErrorKind::WriteZero.into()),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
 }
 
 /// `UIO_MAXIOV` of the kernel.

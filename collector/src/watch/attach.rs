@@ -4,12 +4,14 @@ use super::TargetChoice;
 use super::kernel::KernelClasses;
 use crate::CollectorError;
 use crate::linux::bpf::{
-    BpfError, BpfOptions, BpfSession, ClassSet, Program, TargetSpec, mount_tracefs, tracefs_path,
+    BpfError, BpfOptions, BpfSession, ClassSet, Helper, ProbeSource, Program, TargetSpec, mount_tracefs,
+    tracefs_path,
 };
 use crate::linux::{self, GoTarget, ProbePlan, Process};
 use heaptide_policy::{Labels, Policy, Sources};
 use heaptide_protocol::session::{Capability, CapabilityState, PlatformSignature};
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::{Child, Command};
 
 /// A program under watch.
@@ -18,6 +20,7 @@ pub struct Target {
     pub(super) process: Process,
     pub(super) go: GoTarget,
     pub(super) plan: ProbePlan,
+    pub(super) source: ProbeSource,
     /// `None` where nothing may be probed: then only memory and `/proc` are read.
     pub(super) bpf: Option<BpfSession>,
     pub(super) kernel: KernelClasses,
@@ -31,18 +34,25 @@ pub struct Target {
 
 impl Target {
     /// Attaches; a command is started stopped, and runs once the probes are in place. Without an object nothing
-    /// is probed.
-    pub fn attach(choice: &TargetChoice, bpf_object: Option<&[u8]>) -> Result<Self, CollectorError> {
+    /// is probed. With an executable that answers to [`crate::linux::bpf::HELPER_COMMAND`], probes are put in by a
+    /// helper if that holds more rights than are kept here.
+    pub fn attach(
+        choice: &TargetChoice,
+        bpf_object: Option<&[u8]>,
+        helper: Option<&Path>,
+    ) -> Result<Self, CollectorError> {
         if bpf_object.is_some_and(<[u8]>::is_empty) {
             return Err(CollectorError::NoObject);
         }
         match choice {
-            TargetChoice::Attach { pid } => Self::attach_process(Process::open(*pid)?, None, bpf_object),
+            TargetChoice::Attach { pid } => {
+                Self::attach_process(Process::open(*pid)?, None, bpf_object, helper)
+            }
             TargetChoice::Run { command } => {
                 let mut child = start(command)?;
                 let pid = child.id();
-                let attached =
-                    Process::open(pid).and_then(|process| Self::attach_process(process, None, bpf_object));
+                let attached = Process::open(pid)
+                    .and_then(|process| Self::attach_process(process, None, bpf_object, helper));
                 match attached {
                     Ok(mut target) => {
                         linux::release(pid)
@@ -64,12 +74,14 @@ impl Target {
         process: Process,
         child: Option<Child>,
         object: Option<&[u8]>,
+        helper: Option<&Path>,
     ) -> Result<Self, CollectorError> {
         let go = GoTarget::load(&process)?;
         let plan = go.plan();
+        let source = probe_source(&process, helper.filter(|_| object.is_some()))?;
         let mut warnings = Vec::new();
         warnings.extend(go.limits());
-        let (mut bpf, no_bpf) = match object.map(|object| probe(object, &process, &plan)) {
+        let (mut bpf, no_bpf) = match object.map(|object| probe(object, &source, &plan)) {
             None => (None, Some(NoProbes::asked())),
             Some(Ok(bpf)) => (Some(bpf), None),
             Some(Err(error)) => match NoProbes::because(&error) {
@@ -109,6 +121,7 @@ impl Target {
             process,
             go,
             plan,
+            source,
             bpf,
             child,
             signature,
@@ -167,15 +180,29 @@ impl Target {
     }
 }
 
-fn probe(object: &[u8], process: &Process, plan: &ProbePlan) -> Result<BpfSession, BpfError> {
+fn probe_source(process: &Process, helper: Option<&Path>) -> Result<ProbeSource, CollectorError> {
+    let pid = process.pid();
+    let source = match helper.filter(|_| Helper::is_of_use()) {
+        Some(executable) => {
+            let helper = Helper::start(executable, process)
+                .map_err(|source| CollectorError::io("can't start the attach helper", source))?;
+            ProbeSource::by(helper, pid)
+        }
+        None => ProbeSource::here(pid, None),
+    };
+    Ok(source?)
+}
+
+fn probe(object: &[u8], source: &ProbeSource, plan: &ProbePlan) -> Result<BpfSession, BpfError> {
     let mut bpf = BpfSession::load(object, &BpfOptions::default())?;
-    bpf.attach(&TargetSpec {
-        pid: process.pid(),
+    let spec = TargetSpec {
+        pid: source.pid(),
         executable: None,
         offsets: plan.offsets,
         enabled: ClassSet::ALL,
         sites: plan.points.clone(),
-    })?;
+    };
+    bpf.attach_by(&spec, source.clone())?;
     Ok(bpf)
 }
 

@@ -217,6 +217,15 @@ impl Control {
         Some(outcome)
     }
 
+    /// Starts what puts the rate back if this process can't.
+    pub(super) fn arm(&mut self, target: &Target) -> Result<(), CollectorError> {
+        let armed = self
+            .rate
+            .as_mut()
+            .map_or(Ok(()), |rate| rate.arm(&target.process));
+        armed.map_err(|source| CollectorError::io("can't start the guard of MemProfileRate", source))
+    }
+
     /// Puts the program's own rate back, and takes back a leak check that no collection has begun.
     pub(super) fn undo(&mut self, target: &Target) -> Result<(), CollectorError> {
         let leak_check = self

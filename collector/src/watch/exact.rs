@@ -3,12 +3,12 @@
 
 use super::WatchEvent;
 use super::attach::Target;
+use crate::linux::GoTarget;
 use crate::linux::bpf::{
     BpfError, EndOfWindow, ExactOptions, ExactPlan, ExactRowRead, ExactStop, WindowSpec, run_window,
 };
 use crate::linux::memory::heap_stats;
 use crate::linux::memory::layout::HeapLayout;
-use crate::linux::{GoTarget, Process};
 use crate::pipeline::Pipeline;
 use heaptide_policy::{ExactRequest, Policy};
 use heaptide_protocol::StackId;
@@ -141,7 +141,7 @@ impl ExactWindows {
             Err(why) => return failed(tell, why),
         };
         let spec = WindowSpec {
-            pid: target.process.pid(),
+            source: target.source.clone(),
             plan,
             length_ns: u64::from(request.seconds) * 1_000_000_000,
             max_cost_permille: u64::from(request.max_cost_permille),
@@ -175,7 +175,7 @@ type RuntimeObjects = Box<dyn Fn() -> Option<u64> + Send>;
 
 fn runtime_objects(target: &Target) -> RuntimeObjects {
     let layout = HeapLayout::of(&target.go).ok();
-    let process = Process::open(target.process.pid()).ok();
+    let process = target.process.try_clone().ok();
     Box::new(move || heap_stats::runtime_objects(process.as_ref()?, layout.as_ref()?))
 }
 

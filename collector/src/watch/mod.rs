@@ -22,6 +22,7 @@ pub(crate) use control::GO_DEFAULT_RATE_BYTES;
 pub use recording::Recorded;
 pub use run::{Outcome, watch};
 
+use crate::linux::confine::Confinement;
 use crate::uplink::TlsTrust;
 use heaptide_policy::{Labels, Policy};
 use heaptide_protocol::SessionId;
@@ -45,8 +46,12 @@ pub struct WatchConfig {
     pub allow_leak_check: bool,
     /// The compiled eBPF programs; `None` probes nothing.
     pub bpf_object: Option<&'static [u8]>,
-    /// An executable that answers to [`crate::linux::rate::GUARD_COMMAND`].
-    pub guard_executable: PathBuf,
+    /// An executable that answers to [`crate::linux::rate::GUARD_COMMAND`] and
+    /// [`crate::linux::bpf::HELPER_COMMAND`].
+    pub own_executable: PathBuf,
+    /// What this process gives up once the program is under watch; `None` gives up nothing, for a process that does
+    /// more than watch.
+    pub confinement: Option<Confinement>,
 }
 
 /// Where the frames go.

@@ -12,9 +12,10 @@ use super::loss::loss_report;
 use super::outgoing::Outgoing;
 use super::readers::{ReadContext, Readers};
 use super::recording::Recorded;
-use super::{Destination, StopRequest, WatchConfig, WatchEvent};
+use super::{Destination, StopRequest, TargetChoice, WatchConfig, WatchEvent};
 use crate::CollectorError;
 use crate::linux::bpf::{BpfSession, ClassSet, Counters, decode};
+use crate::linux::confine::Needs;
 use crate::linux::leak_check::LeakCheck;
 use crate::linux::rate::RateControl;
 use crate::linux::{self, HostMemory, Pacer, Ticker, monotonic_ns};
@@ -58,10 +59,13 @@ pub async fn watch(
     mut stop: mpsc::Receiver<StopRequest>,
     tell: &mut dyn FnMut(WatchEvent),
 ) -> Result<Outcome, CollectorError> {
-    let target = Target::attach(&config.target, config.bpf_object)?;
+    // Who keeps all rights needs nobody to hold one.
+    let helper = config.confinement.map(|_| config.own_executable.as_path());
+    let target = Target::attach(&config.target, config.bpf_object, helper)?;
     let started = target.child.as_ref().map(std::process::Child::id);
     // Who asked for a program under watch doesn't get one without.
-    let mut watch = Watch::new(&config, target).inspect_err(|_| {
+    let confined = Watch::new(&config, target).and_then(|watch| watch.confined(&config));
+    let mut watch = confined.inspect_err(|_| {
         let pid = started.and_then(|pid| rustix::process::Pid::from_raw(pid as i32));
         if let Some(pid) = pid {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -123,7 +127,7 @@ impl Watch {
         let rate = target
             .go
             .rate_address()
-            .map(|address| RateControl::new(address, config.guard_executable.clone()));
+            .map(|address| RateControl::new(address, config.own_executable.clone()));
         target.name(&config.labels);
         let leak_check = LeakCheck::new(target.go.leak_check_address(), config.allow_leak_check);
         let readers = Readers::all(&target.go, target.rate_bytes());
@@ -195,6 +199,24 @@ impl Watch {
             rss_bytes: 0,
             rate_write,
         })
+    }
+
+    /// With the rights alone that are needed from here on. What takes others has happened by now: the program runs,
+    /// its files and the guard's and helper's pipes are open.
+    fn confined(mut self, config: &WatchConfig) -> Result<Self, CollectorError> {
+        let Some(confinement) = config.confinement else {
+            return Ok(self);
+        };
+        if config.allow_rate_write {
+            self.control.arm(&self.target)?;
+        }
+        let needs = Needs {
+            probes: self.target.bpf.is_some(),
+            signals: matches!(config.target, TargetChoice::Run { .. }),
+            writes: config.allow_rate_write || config.allow_leak_check,
+        };
+        self.target.warnings.extend(confinement.enforce(needs)?);
+        Ok(self)
     }
 
     fn begin(&mut self, tell: &mut dyn FnMut(WatchEvent)) -> Result<(), CollectorError> {

@@ -82,7 +82,8 @@ fn a_policy_turns_classes_on_and_off() {
         allow_rate_write: false,
         allow_leak_check: false,
         bpf_object: Some(object),
-        guard_executable: "/bin/false".into(),
+        own_executable: "/bin/false".into(),
+        confinement: None,
     };
     let (stop, stopped) = mpsc::channel(1);
     let watching = std::thread::spawn(move || {

@@ -1,6 +1,6 @@
 //! What was counted is what was allocated: in all, by site, by type.
 
-use heaptide_collector::linux::bpf::{ExactOptions, ExactReadout, ExactRowRead, ExactSession};
+use heaptide_collector::linux::bpf::{ExactOptions, ExactReadout, ExactRowRead, ExactSession, ProbeSource};
 
 use crate::{
     Built, built,
@@ -22,8 +22,9 @@ struct Counted {
 fn count(object: &[u8], built: &Built, arguments: &[&str], options: &ExactOptions) -> Counted {
     let mut program = Program::start(&built.binary, arguments);
     let pid = program.pid();
+    let source = ProbeSource::here(pid, None).expect("the program");
     let mut session =
-        ExactSession::attach(object, pid, &built.plan, false, options).expect("attach the window");
+        ExactSession::attach(object, &source, &built.plan, false, options).expect("attach the window");
     session.open().expect("open");
     program.go();
     program.done();

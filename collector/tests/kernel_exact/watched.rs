@@ -111,7 +111,8 @@ async fn watch_once(object: &'static [u8], pid: u32, folder: &Path) -> (Outcome,
         allow_rate_write: false,
         allow_leak_check: false,
         bpf_object: Some(object),
-        guard_executable: std::env::current_exe().expect("this test"),
+        own_executable: std::env::current_exe().expect("this test"),
+        confinement: None,
     };
     let (ask, asked) = mpsc::channel(1);
     let mut windows = Vec::new();

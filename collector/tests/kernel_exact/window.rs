@@ -3,14 +3,14 @@
 use std::sync::mpsc::channel;
 
 use heaptide_collector::linux::bpf::{
-    EndOfWindow, ExactOptions, ExactSession, ExactStop, PhaseBins, WindowSpec, run_window,
+    EndOfWindow, ExactOptions, ExactSession, ExactStop, PhaseBins, ProbeSource, WindowSpec, run_window,
 };
 
 use crate::{Built, built, object, program::Program, skip, toolchains};
 
 fn spec(program: &Program, built: &Built) -> WindowSpec {
     WindowSpec {
-        pid: program.pid(),
+        source: ProbeSource::here(program.pid(), None).expect("the program"),
         plan: built.plan.clone(),
         length_ns: 1_000_000_000,
         max_cost_permille: u64::MAX / 1_000_000_000,
@@ -110,8 +110,8 @@ fn distances_between_samples_are_those_that_go_draws() {
         let built = built(&go, &[]);
         let mut program = Program::start(&built.binary, &["-rate", "8192", "-objects", "4000"]);
         let options = ExactOptions::default();
-        let mut session =
-            ExactSession::attach(object, program.pid(), &built.plan, true, &options).expect("attach");
+        let source = ProbeSource::here(program.pid(), None).expect("the program");
+        let mut session = ExactSession::attach(object, &source, &built.plan, true, &options).expect("attach");
         let mut phase = PhaseBins::new(RATE);
         session.open().expect("open");
         program.go();

@@ -7,19 +7,17 @@
 use std::{
     fs::File,
     io,
-    num::NonZeroU32,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
-use aya::programs::uprobe::{UProbeLink, UProbeScope};
 use heaptide_ebpf_abi::{Class, TargetConfig, programs};
 use heaptide_symbols::{GoBinary, ProbeInstruction, RuntimeOffsets, SymbolError};
 
 use super::{
     error::BpfError,
-    rights::{Capability, remedy},
-    session::{BpfSession, ClassSet},
+    session::{BpfSession, ClassSet, uprobe},
+    uprobes::{ProbeSource, UprobeLink},
 };
 
 /// A program for a site in Go's runtime.
@@ -205,9 +203,8 @@ pub struct TargetSpec {
 /// What is attached to one process.
 pub(super) struct Attached {
     pub(super) config: TargetConfig,
-    process: NonZeroU32,
-    executable: PathBuf,
-    links: Vec<(Class, UProbeLink)>,
+    pub(super) source: ProbeSource,
+    links: Vec<(Class, UprobeLink)>,
 }
 
 impl BpfSession {
@@ -218,13 +215,19 @@ impl BpfSession {
     /// The process is gone, is a thread, is not ours; a site holds other bytes than expected; no right.
     pub fn attach(&mut self, spec: &TargetSpec) -> Result<(), BpfError> {
         self.check_room(spec)?;
+        let source = ProbeSource::here(spec.pid, spec.executable.as_deref())?;
+        self.attach_by(spec, source)
+    }
+
+    /// As [`Self::attach`], with probes from this source, which is the process's.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Self::attach`].
+    pub fn attach_by(&mut self, spec: &TargetSpec, source: ProbeSource) -> Result<(), BpfError> {
+        self.check_room(spec)?;
         let pid = spec.pid;
-        let process = check_process(pid)?;
-        let executable = spec
-            .executable
-            .clone()
-            .unwrap_or_else(|| PathBuf::from(format!("/proc/{pid}/exe")));
-        check_sites(pid, &executable, &spec.sites)?;
+        source.check(&spec.sites)?;
 
         let config = config(spec);
         self.targets
@@ -235,8 +238,7 @@ impl BpfSession {
             pid,
             Attached {
                 config,
-                process,
-                executable,
+                source,
                 links: Vec::with_capacity(spec.sites.len()),
             },
         );
@@ -250,14 +252,9 @@ impl BpfSession {
     fn link(&mut self, pid: u32, sites: &[ProbePoint]) -> Result<(), BpfError> {
         for site in sites {
             let gone = || BpfError::NotAttached { pid };
-            let attached = self.attached.get(&pid).ok_or_else(gone)?;
-            let (process, executable) = (attached.process, attached.executable.clone());
-            let program = self.uprobe(site.program)?;
-            let link = program
-                .attach(site.file_offset, &executable, UProbeScope::OneProcess(process))
-                .and_then(|id| program.take_link(id))
-                .map_err(|error| BpfError::attaching(pid, &error))?;
             let attached = self.attached.get_mut(&pid).ok_or_else(gone)?;
+            let program = uprobe(&mut self.ebpf, site.program.name())?;
+            let link = attached.source.attach(program, site.file_offset)?;
             attached.links.push((site.program.class(), link));
         }
         Ok(())
@@ -299,11 +296,8 @@ fn config(spec: &TargetSpec) -> TargetConfig {
     }
 }
 
-pub(super) fn check_process(pid: u32) -> Result<NonZeroU32, BpfError> {
+pub(super) fn check_process(pid: u32) -> Result<(), BpfError> {
     let gone = BpfError::ProcessGone { pid };
-    let Some(process) = NonZeroU32::new(pid) else {
-        return Err(gone);
-    };
     let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
         return Err(gone);
     };
@@ -312,7 +306,7 @@ pub(super) fn check_process(pid: u32) -> Result<NonZeroU32, BpfError> {
         .find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
     match tgid {
         Some(tgid) if tgid != pid => Err(BpfError::NotAProcess { pid, tgid }),
-        _ => Ok(process),
+        _ => Ok(()),
     }
 }
 
@@ -329,19 +323,7 @@ const fn expected_bytes(instruction: ProbeInstruction) -> &'static [u8] {
     }
 }
 
-pub(super) fn check_sites(pid: u32, executable: &Path, sites: &[ProbePoint]) -> Result<(), BpfError> {
-    let file = File::open(executable).map_err(|source| match source.kind() {
-        // A zombie or kernel thread has a status but no executable.
-        io::ErrorKind::NotFound if executable.starts_with("/proc") => BpfError::ProcessGone { pid },
-        io::ErrorKind::PermissionDenied => BpfError::NotOurs {
-            pid,
-            remedy: remedy(&[Capability::SysPtrace, Capability::DacReadSearch]),
-        },
-        _ => BpfError::Read {
-            path: executable.to_owned(),
-            source,
-        },
-    })?;
+pub(super) fn check_sites(file: &File, executable: &Path, sites: &[ProbePoint]) -> Result<(), BpfError> {
     for site in sites {
         let expected = expected_bytes(site.instruction);
         if expected.is_empty() {

@@ -194,34 +194,29 @@ impl BpfError {
     }
 
     /// From an error while a program was attached to a uprobe of `pid`.
-    pub(super) fn attaching(pid: u32, error: &ProgramError) -> Self {
-        let Some(io_error) = io_error(error) else {
-            return Self::Kernel {
-                doing: "attach a uprobe",
-                reason: chain(error),
-            };
-        };
-        if is_refusal(io_error) {
+    pub(super) fn attaching(pid: u32, error: &io::Error) -> Self {
+        if is_refusal(error) {
             return Self::NoRight {
                 doing: "attach a uprobe",
                 remedy: remedy(&[Capability::SysAdmin, Capability::DacReadSearch]),
             };
         }
-        match (io_error.kind(), io_error.raw_os_error()) {
+        match error.raw_os_error() {
             // ESRCH: perf_event_open(2) finds no such process.
-            (_, Some(3)) => Self::ProcessGone { pid },
-            // ENOENT of /sys/bus/event_source/devices/uprobe/type.
-            (io::ErrorKind::NotFound, _) if matches!(error, ProgramError::UProbeError(_)) => {
-                Self::NoFeature {
-                    release: release(),
-                    feature: "uprobes",
-                    config: BPF_CONFIG,
-                }
-            }
+            Some(3) => Self::ProcessGone { pid },
             _ => Self::Kernel {
                 doing: "attach a uprobe",
                 reason: chain(error),
             },
+        }
+    }
+
+    /// When the kernel doesn't say how uprobes are asked for.
+    pub(super) fn no_uprobes() -> Self {
+        Self::NoFeature {
+            release: release(),
+            feature: "uprobes",
+            config: BPF_CONFIG,
         }
     }
 

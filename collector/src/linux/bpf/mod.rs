@@ -26,11 +26,14 @@ mod btf;
 mod error;
 pub(crate) mod exact;
 mod format;
+mod helper;
 mod on_demand;
 mod record;
 mod rights;
 mod session;
+mod sys;
 mod tracefs;
+mod uprobes;
 
 pub use attach::{ProbePoint, Program, TargetSpec};
 pub use error::BpfError;
@@ -38,10 +41,12 @@ pub use exact::{
     EndOfWindow, ExactOptions, ExactPlan, ExactReadout, ExactRowRead, ExactSession, ExactStop, PhaseBins,
     WindowSpec, run_window,
 };
+pub use helper::{HELPER_COMMAND, Helper, serve};
 pub use on_demand::khugepaged_blindness;
 pub use record::{AbiError, At, MappingCall, Record, Stack, What, decode};
 pub use rights::{Capability, missing_capabilities, setcap_command};
 pub use session::{BpfOptions, BpfSession, ClassSet, Counters, Polled};
 pub use tracefs::{mount_tracefs, tracefs_path};
+pub use uprobes::ProbeSource;
 
 pub use heaptide_ebpf_abi::{Class, ClassCounters, KernelConfig, Sums, SyscallKind, fault_chance};

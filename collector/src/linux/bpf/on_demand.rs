@@ -6,22 +6,19 @@ use std::collections::BTreeMap;
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData},
-    programs::{
-        ProgramError,
-        trace_point::TracePointLink,
-        uprobe::{UProbeLink, UProbeScope},
-    },
+    programs::{ProgramError, trace_point::TracePointLink},
 };
 use heaptide_ebpf_abi::{
     Class, HUGE_LAYOUT_WORDS, HugeLayout, KERNEL_CONFIG_WORDS, KernelConfig, SUMS_WORDS, Sums, maps, programs,
 };
 
 use super::{
-    attach::{ProbePoint, check_process, check_sites},
+    attach::ProbePoint,
     btf::Btf,
     error::BpfError,
     format::Format,
     session::{BpfSession, take, tracepoint},
+    uprobes::UprobeLink,
 };
 
 /// Types of the running kernel.
@@ -35,7 +32,7 @@ pub(super) struct OnDemand {
     sums: HashMap<MapData, u32, [u64; SUMS_WORDS]>,
     huge_layout: Array<MapData, [u32; HUGE_LAYOUT_WORDS]>,
     tracepoints: BTreeMap<Class, Vec<TracePointLink>>,
-    uprobes: Vec<(u32, Class, UProbeLink)>,
+    uprobes: Vec<(u32, Class, UprobeLink)>,
 }
 
 /// A tracepoint and where the programs expect its fields.
@@ -215,15 +212,15 @@ impl BpfSession {
     ///
     /// As those of [`BpfSession::attach`].
     pub fn attach_sites(&mut self, pid: u32, class: Class, sites: &[ProbePoint]) -> Result<(), BpfError> {
-        if !self.attached.contains_key(&pid) {
-            return Err(BpfError::NotAttached { pid });
-        }
+        let source = self
+            .attached
+            .get(&pid)
+            .map(|attached| attached.source.clone())
+            .ok_or(BpfError::NotAttached { pid })?;
         if self.has_sites(pid, class) {
             return Ok(());
         }
-        let process = check_process(pid)?;
-        let executable = std::path::PathBuf::from(format!("/proc/{pid}/exe"));
-        check_sites(pid, &executable, sites)?;
+        source.check(sites)?;
         for site in sites {
             let program = self.uprobe(site.program)?;
             match program.load() {
@@ -233,14 +230,11 @@ impl BpfSession {
                     return Err(BpfError::loading_program(site.program.name(), &error));
                 }
             }
-            let link = program
-                .attach(site.file_offset, &executable, UProbeScope::OneProcess(process))
-                .and_then(|id| program.take_link(id));
-            match link {
+            match source.attach(program, site.file_offset) {
                 Ok(link) => self.on_demand.uprobes.push((pid, class, link)),
                 Err(error) => {
                     self.detach_sites(pid, class);
-                    return Err(BpfError::attaching(pid, &error));
+                    return Err(error);
                 }
             }
         }

@@ -2,6 +2,10 @@
 
 use std::{fmt, fs};
 
+use rustix::thread::CapabilitySet;
+
+use crate::linux::confine::WATCHING;
+
 /// A Linux capability (capabilities(7)) that the collector needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Capability {
@@ -9,7 +13,7 @@ pub enum Capability {
     Bpf,
     /// Attach to other processes' code, read stacks.
     Perfmon,
-    /// Attach uprobes by way of perf events, mount tracefs.
+    /// Open uprobes, mount tracefs.
     SysAdmin,
     /// Look up other processes' executables, read tracefs.
     DacReadSearch,
@@ -36,6 +40,13 @@ impl Capability {
             Self::Perfmon => 38,
             Self::Bpf => 39,
         }
+    }
+
+    /// Whether a watch keeps it to its end.
+    #[must_use]
+    pub fn is_kept(self) -> bool {
+        let bit = CapabilitySet::from_bits_retain(1 << self.number());
+        WATCHING.contains(bit)
     }
 
     /// Its name in lower case, as setcap(8) takes it.
@@ -111,6 +122,16 @@ fn list(capabilities: &[Capability]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_what_a_watch_keeps() {
+        let kept: Vec<_> = Capability::ALL.into_iter().filter(|one| one.is_kept()).collect();
+        assert_eq!(
+            kept,
+            [Capability::Bpf, Capability::Perfmon, Capability::SysPtrace]
+        );
+        assert_eq!(WATCHING.bits().count_ones(), 3);
+    }
 
     #[test]
     fn rights_table() {

@@ -35,7 +35,7 @@ pub(super) struct Pagemap {
 impl Pagemap {
     pub(super) fn open(process: &Process) -> io::Result<Self> {
         Ok(Self {
-            file: File::open(format!("/proc/{}/pagemap", process.pid()))?,
+            file: process.pagemap()?,
             page_bytes: rustix::param::page_size() as u64,
             regions: vec![PageRegion::default(); BATCH],
             old: false,

@@ -1,11 +1,8 @@
 //! The object of a window: loaded, attached, opened, closed, read, gone.
 
-use std::path::PathBuf;
-
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::uprobe::{UProbeLink, UProbeScope},
 };
 use heaptide_ebpf_abi::{
     EXACT_CONTROL_WORDS, EXACT_COUNT_WORDS, EXACT_SAMPLE_BYTES, ExactCounts, MAX_STACK_FRAMES,
@@ -15,8 +12,8 @@ use heaptide_ebpf_abi::{
 use super::{ExactPlan, PhaseBins};
 use crate::linux::bpf::{
     BpfError,
-    attach::{check_process, check_sites},
     session::{aligned, take, uprobe},
+    uprobes::{ProbeSource, UprobeLink},
 };
 
 /// Sizes of a window's tables. They are kernel memory: about 130 bytes a row, 1.1 KiB a stack.
@@ -67,7 +64,7 @@ const STACK_WORDS: usize = MAX_STACK_FRAMES + 1;
 /// A loaded and attached window. Dropping it detaches.
 pub struct ExactSession {
     // Before the programs.
-    links: Vec<UProbeLink>,
+    links: Vec<UprobeLink>,
     plan: ExactPlan,
     control: Array<MapData, [u64; EXACT_CONTROL_WORDS]>,
     rows: HashMap<MapData, [u64; 3], [u64; 2]>,
@@ -95,16 +92,14 @@ impl ExactSession {
     /// [`BpfSession::attach`](super::super::BpfSession::attach).
     pub fn attach(
         object: &[u8],
-        pid: u32,
+        source: &ProbeSource,
         plan: &ExactPlan,
         with_samples: bool,
         options: &ExactOptions,
     ) -> Result<Self, BpfError> {
-        let process = check_process(pid)?;
-        let executable = PathBuf::from(format!("/proc/{pid}/exe"));
         let sample_site = plan.sample_site.filter(|_| with_samples);
         let sites: Vec<_> = plan.sites.iter().copied().chain(sample_site).collect();
-        check_sites(pid, &executable, &sites)?;
+        source.check(&sites)?;
 
         let mut ebpf = EbpfLoader::new()
             .btf(None)
@@ -132,10 +127,7 @@ impl ExactSession {
         };
         for site in sites {
             let program = uprobe(&mut session._ebpf, site.program.name())?;
-            let link = program
-                .attach(site.file_offset, &executable, UProbeScope::OneProcess(process))
-                .and_then(|id| program.take_link(id))
-                .map_err(|error| BpfError::attaching(pid, &error))?;
+            let link = source.attach(program, site.file_offset)?;
             session.links.push(link);
         }
         Ok(session)

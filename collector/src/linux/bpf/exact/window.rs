@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::{ExactOptions, ExactPlan, ExactReadout, ExactSession, PhaseBins};
-use crate::linux::bpf::BpfError;
+use crate::linux::bpf::{BpfError, ProbeSource};
 use crate::linux::{monotonic_ns, own_cpu_ns};
 
 /// What a hit costs the program, on the careful side. Measured on Linux 6.18 and Go 1.27.3 on two busy virtual
@@ -18,7 +18,8 @@ const BURST_NS: u64 = 1_000_000_000;
 /// What is asked of a window.
 #[derive(Debug, Clone)]
 pub struct WindowSpec {
-    pub pid: u32,
+    /// The process's.
+    pub source: ProbeSource,
     pub plan: ExactPlan,
     pub length_ns: u64,
     /// Thousandths of a core that the program may lose.
@@ -65,7 +66,7 @@ pub fn run_window(
     stop: &Receiver<()>,
 ) -> Result<EndOfWindow, BpfError> {
     let with_samples = spec.rate_bytes > 0;
-    let mut session = ExactSession::attach(object, spec.pid, &spec.plan, with_samples, &spec.options)?;
+    let mut session = ExactSession::attach(object, &spec.source, &spec.plan, with_samples, &spec.options)?;
     let mut phase = PhaseBins::new(spec.rate_bytes);
     let until_tick_ns = spec.tick_ns - monotonic_ns() % spec.tick_ns.max(1);
     let mut is_called_off = wait(stop, Duration::from_nanos(until_tick_ns));
