@@ -1,6 +1,12 @@
 //! Sums over the fleet that reach further back than pulses: from what is stored, also of sessions that have ended.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
 
 mod common;
 

@@ -1,7 +1,13 @@
 //! A long session in steps, for a console that asks for an overview: few bytes, the same sums, each frame where it is
 //! looked at closely, and then live.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
 
 mod common;
 

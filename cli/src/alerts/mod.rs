@@ -149,6 +149,7 @@ mod tests {
     use super::*;
     use crate::hub::OwnHub;
     use clap::Parser as _;
+    use heaptide_collector::linux::confine::Confinement;
 
     #[derive(Debug, clap::Parser)]
     struct Line {
@@ -159,7 +160,12 @@ mod tests {
     #[test]
     fn each_command_against_a_real_hub_with_its_exit_code() {
         let folder = tempfile::tempdir().unwrap();
-        let hub = OwnHub::start(([127, 0, 0, 1], 0).into(), Some(folder.path().join("hub"))).unwrap();
+        let hub = OwnHub::start(
+            ([127, 0, 0, 1], 0).into(),
+            folder.path().join("hub"),
+            Confinement::default(),
+        )
+        .unwrap();
         let address = format!("http://{}", hub.address);
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
