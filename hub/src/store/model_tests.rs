@@ -2,7 +2,7 @@
 //! byte behind what was synced, starts, expiries, the store has what a map from number to frame says, and tells the rest
 //! as expired.
 //!
-//! 300 sequences of up to 16 steps, 25,000 with `HEAPTIDE_FULL=1`. What a real disk does to it is tested in
+//! 300 sequences of up to 16 steps, 100,000 with `HEAPTIDE_FULL=1`. What a real disk does to it is tested in
 //! `hub/tests/bad_disk.rs`, damage to what was synced in `crash_tests.rs`.
 
 use super::*;
@@ -424,33 +424,48 @@ impl Modelled {
     }
 }
 
+/// One sequence; how many frames were stored, and how many of them have expired.
+fn try_one(seed: u64) -> (u64, u64) {
+    let mut world = World::new(seed);
+    for step in 0..4 + world.random.below(13) {
+        for modelled in &mut world.sessions {
+            modelled.meta_before = fs::read(modelled.folder.join(meta::NAME)).unwrap();
+        }
+        let kind = world.random.below(10);
+        world.context = format!("seed {seed}, step {step}, kind {kind}");
+        match kind {
+            0..5 => world.append(),
+            5 => world.fail_to_sync(),
+            6 => world.crash(),
+            7 => world.start(),
+            _ => world.expire(),
+        }
+        world.check();
+    }
+    let frames: u64 = world.sessions.iter().map(|modelled| modelled.durable).sum();
+    let held: usize = world.sessions.iter().map(|modelled| modelled.held.len()).sum();
+    (frames, frames - held as u64)
+}
+
 #[test]
 fn the_store_is_what_a_map_from_number_to_frame_says_whatever_comes() {
     let is_full = std::env::var_os("HEAPTIDE_FULL").is_some_and(|value| value == "1");
-    let seeds = if is_full { 25_000 } else { 300 };
-    let (mut frames, mut expired) = (0, 0);
-    for seed in 0..seeds {
-        let mut world = World::new(seed);
-        for step in 0..4 + world.random.below(13) {
-            for modelled in &mut world.sessions {
-                modelled.meta_before = fs::read(modelled.folder.join(meta::NAME)).unwrap();
-            }
-            let kind = world.random.below(10);
-            world.context = format!("seed {seed}, step {step}, kind {kind}");
-            match kind {
-                0..5 => world.append(),
-                5 => world.fail_to_sync(),
-                6 => world.crash(),
-                7 => world.start(),
-                _ => world.expire(),
-            }
-            world.check();
-        }
-        for modelled in &world.sessions {
-            frames += modelled.durable;
-            expired += modelled.durable - modelled.held.len() as u64;
-        }
-    }
+    let seeds = if is_full { 100_000 } else { 300 };
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    let (frames, expired) = std::thread::scope(|scope| {
+        let shares: Vec<_> = (0..threads)
+            .map(|share| {
+                scope.spawn(move || {
+                    (share..seeds)
+                        .step_by(threads as usize)
+                        .map(try_one)
+                        .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+                })
+            })
+            .collect();
+        let sums = shares.into_iter().map(|share| share.join().unwrap());
+        sums.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    });
     assert!(
         frames > 8 * seeds && expired > seeds,
         "{frames} frames, {expired} expired"

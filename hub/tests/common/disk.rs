@@ -4,6 +4,8 @@
 //! Left out: a failed read. What the hub calls on files goes through the C library, so that it can be stood in for;
 //! that of a statically linked hub could not.
 
+#![allow(clippy::print_stderr, reason = "what can't be tested here is said")]
+
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;

@@ -1,6 +1,8 @@
 //! A hub in a process of its own, which is this very test started again: it can be killed, its memory can be read, and
 //! its disk can be a bad one ([`super::disk`]).
 
+#![allow(clippy::print_stdout, reason = "the test reads it")]
+
 use super::{Client, patient};
 use heaptide_hub::{Hub, HubConfig, Log};
 use heaptide_protocol::control::Role;
