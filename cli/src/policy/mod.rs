@@ -210,7 +210,12 @@ mod tests {
     #[test]
     fn each_command_against_a_real_hub_with_its_exit_code() {
         let folder = tempfile::tempdir().unwrap();
-        let hub = OwnHub::start(([127, 0, 0, 1], 0).into(), Some(folder.path().join("hub"))).unwrap();
+        let hub = OwnHub::start(
+            ([127, 0, 0, 1], 0).into(),
+            folder.path().join("hub"),
+            Default::default(),
+        )
+        .unwrap();
         let address = format!("http://{}", hub.address);
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
