@@ -10,7 +10,7 @@ use crate::report::{Figure, Goal, Report, short};
 use crate::stats::median_interval;
 use crate::tools::{go_target_with_symbols, pass, variable};
 use anyhow::{Context as _, Result, bail};
-use heaptide_collector::linux::bpf::{ExactOptions, ExactPlan, ExactSession};
+use heaptide_collector::linux::bpf::{ExactOptions, ExactPlan, ExactSession, ProbeSource};
 use heaptide_symbols::GoBinary;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -132,7 +132,8 @@ fn add(all: &[(u32, Rounds)], target: &Target, report: &mut Report) {
 
 fn with_window(program: &mut Process, target: &Target, object: &[u8]) -> Result<(Round, f64)> {
     let options = ExactOptions::default();
-    let mut session = ExactSession::attach(object, program.pid(), &target.plan, false, &options)?;
+    let source = ProbeSource::here(program.pid(), None)?;
+    let mut session = ExactSession::attach(object, &source, &target.plan, false, &options)?;
     session.open()?;
     let round = round(program)?;
     session.close()?;
