@@ -226,6 +226,10 @@ async fn a_disk_with_errors_acknowledges_nothing_and_recovers_by_itself() {
         disk.set(Order::FINE);
         let (mut collector, durable_seq) = open_at_last(&hub, acked).await;
         assert_eq!(durable_seq, acked, "{name}");
+        if before == 0 {
+            // No frame was refused, so none has to come.
+            assert!(hub.get("/readyz").await.starts_with("HTTP/1.1 200"), "{name}");
+        }
         let last = acked + 40;
         let pushed = push(&mut collector, acked, last).await;
         assert!(matches!(pushed, Pushed::All), "{name}: {pushed:?}");

@@ -60,9 +60,11 @@ pub(crate) fn keep(hub: &Arc<Hub>, runtime: &tokio::runtime::Handle) {
     // A disk that fails does so each time, and is told of once.
     let mut failing = HashSet::new();
     while !*hub.closing.borrow() {
-        let sessions = hub.fleet.all();
-        failing.retain(|id| sessions.iter().any(|session| session.id == *id));
-        for session in sessions {
+        // A session that can't be opened comes and goes, so what is gone is not forgotten at once.
+        if failing.len() > hub.config.limits.sessions {
+            failing.clear();
+        }
+        for session in hub.fleet.all() {
             // One part at a time, so that no session waits for another's past.
             match seal_next(hub, &session).and_then(|()| seal_newest(hub, &session)) {
                 Ok(()) => {

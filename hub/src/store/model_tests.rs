@@ -2,7 +2,7 @@
 //! byte behind what was synced, starts, expiries, the store has what a map from number to frame says, and tells the rest
 //! as expired.
 //!
-//! 300 sequences of up to 16 steps, 100,000 with `HEAPTIDE_FULL=1`. What a real disk does to it is tested in
+//! 300 sequences of up to 16 steps, 25,000 with `HEAPTIDE_FULL=1`. What a real disk does to it is tested in
 //! `hub/tests/bad_disk.rs`, damage to what was synced in `crash_tests.rs`.
 
 use super::*;
@@ -450,7 +450,7 @@ fn try_one(seed: u64) -> (u64, u64) {
 #[test]
 fn the_store_is_what_a_map_from_number_to_frame_says_whatever_comes() {
     let is_full = std::env::var_os("HEAPTIDE_FULL").is_some_and(|value| value == "1");
-    let seeds = if is_full { 100_000 } else { 300 };
+    let seeds = if is_full { 25_000 } else { 300 };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     let (frames, expired) = std::thread::scope(|scope| {
         let shares: Vec<_> = (0..threads)
