@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use web_sys::Element;
 
 /// How old sums may get, in milliseconds: those of the last minutes, and those that the hub reads files for.
-const FRESH_MS: [f64; 2] = [5_000.0, 60_000.0];
+const FRESH_MS: [f64; 2] = [5_000.0, 20_000.0];
 
 static SUMS: Listing = Listing {
     part: "sums",
